@@ -1,0 +1,1 @@
+"""minirewind: retraining pruned networks three ways, on an autograd you can read."""
