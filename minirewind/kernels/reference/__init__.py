@@ -1,0 +1,53 @@
+"""Plain NumPy: the specification of every kernel, the oracle of the tests, the fallback where Numba has no wheel."""
+
+import numpy as np
+
+from .. import process
+from . import augment, convolution, loss, normalisation, pooling, update
+
+
+class Reference:
+    """Arrays and kernels of NumPy.
+
+    Images are (N, C, H, W) and filters (K, C, R, S), in any memory order: how a tensor lies in memory is each backend's
+    own choice, hidden behind the strides.
+    """
+
+    name = "reference"
+    xp = np
+
+    def __init__(self) -> None:
+        process.prepare()
+
+    def empty(self, shape, dtype=np.float32):
+        """An array of this shape, in the memory order this backend's kernels like best; its values are arbitrary."""
+        return np.empty(shape, dtype)
+
+    def asarray(self, data, dtype=None):
+        """`data` as an array of this device; copied only where it must be."""
+        return np.asarray(data, dtype)
+
+    def to_host(self, array) -> np.ndarray:
+        """The same values as a NumPy array."""
+        return array
+
+    def capture(self, step):
+        """`step` itself. (A GPU records its work once and replays it.)"""
+        return step
+
+    conv2d = staticmethod(convolution.conv2d)
+    conv2d_input_gradient = staticmethod(convolution.conv2d_input_gradient)
+    conv2d_weight_gradient = staticmethod(convolution.conv2d_weight_gradient)
+    max_pool2d = staticmethod(pooling.max_pool2d)
+    max_pool2d_gradient = staticmethod(pooling.max_pool2d_gradient)
+    avg_pool2d = staticmethod(pooling.avg_pool2d)
+    avg_pool2d_gradient = staticmethod(pooling.avg_pool2d_gradient)
+    moments = staticmethod(normalisation.moments)
+    normalise = staticmethod(normalisation.normalise)
+    normalise_gradient = staticmethod(normalisation.normalise_gradient)
+    relu = staticmethod(normalisation.relu)
+    relu_gradient = staticmethod(normalisation.relu_gradient)
+    cross_entropy = staticmethod(loss.cross_entropy)
+    cross_entropy_gradient = staticmethod(loss.cross_entropy_gradient)
+    sgd = staticmethod(update.sgd)
+    crop_flip_normalise = staticmethod(augment.crop_flip_normalise)
