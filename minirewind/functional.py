@@ -1,0 +1,544 @@
+"""The differentiable operations of a network: forward above backward, nothing between.
+
+Each is a Function on arrays, and below it the function a user calls, which looks at the shapes first. Names, arguments
+and meaning are PyTorch's. The operations on any tensor (arithmetic, sums, products, shapes) are methods of Tensor; they
+stand in tensor.py and are spelled out as functions at the end of this page.
+"""
+
+import numpy as np
+
+from . import tensor
+from .errors import Error
+from .kernels import hashing
+from .tensor import Function, Tensor, as_tensor, floating
+
+# --------------------------------------------------------------------------------------------------------- activations
+
+
+class ReLU(Function):
+    """z = max(x, 0); the gradient at 0 is 0"""
+
+    def forward(self, x):
+        self.z = self.backend.relu(x)
+        return self.z
+
+    def backward(self, dz):
+        return self.backend.relu_gradient(dz, self.z)
+
+
+class Sigmoid(Function):
+    """z = 1 / (1 + e^-x)"""
+
+    def forward(self, x):
+        small = self.xp.exp(-abs(x))                            # never overflows
+        self.z = self.xp.where(x >= 0, 1, small) / (1 + small)
+        return self.z
+
+    def backward(self, dz):
+        return dz * self.z * (1 - self.z)
+
+
+class Tanh(Function):
+    """z = tanh x"""
+
+    def forward(self, x):
+        self.z = self.xp.tanh(x)
+        return self.z
+
+    def backward(self, dz):
+        return dz * (1 - self.z * self.z)
+
+
+class Softplus(Function):
+    """z = log(1 + e^(beta x)) / beta, a ReLU without a corner; above the threshold x itself"""
+
+    def forward(self, x, beta, threshold):
+        self.slope = self.xp.where(beta * x > threshold, 1, self.xp.exp(-self.xp.logaddexp(0, -beta * x)))
+        return self.xp.where(beta * x > threshold, x, self.xp.logaddexp(0, beta * x) / beta)
+
+    def backward(self, dz):
+        return dz * self.slope
+
+
+def relu(x) -> Tensor:
+    """max(x, 0), element by element; NaN stays NaN."""
+    return ReLU.apply(x)
+
+
+def sigmoid(x) -> Tensor:
+    """1 / (1 + exp(-x)), element by element."""
+    return Sigmoid.apply(floating(x))
+
+
+def tanh(x) -> Tensor:
+    """The hyperbolic tangent, element by element."""
+    return Tanh.apply(floating(x))
+
+
+def softplus(x, beta: float = 1, threshold: float = 20) -> Tensor:
+    """log(1 + exp(beta * x)) / beta, element by element: a smooth ReLU, for checks by small differences."""
+    return Softplus.apply(floating(x), beta=beta, threshold=threshold)
+
+
+class Dropout(Function):
+    """z = x / (1 - p) where the hash of (key, position) keeps it, else 0"""
+
+    def forward(self, x, p, key):
+        position = np.arange(x.size, dtype=np.uint64).reshape(x.shape)
+        uniform = (hashing.mix(hashing.mix(np.uint64(key)) + hashing.GOLDEN * position) >> np.uint64(11)) * 2.0**-53
+        keep = self.xp.asarray(uniform >= p)
+        self.scale = keep * x.dtype.type(0 if p == 1 else 1 / (1 - p))
+        return x * self.scale
+
+    def backward(self, dz):
+        return dz * self.scale
+
+
+def dropout(x, p: float = 0.5, training: bool = True, *, key: int) -> Tensor:
+    """In training, zero each element with probability p and divide the others by 1 - p.
+
+    Which ones is a function of `key` (an integer) and the element's position: the same key drops the same elements.
+    """
+    if not 0 <= p <= 1:
+        raise Error(f"dropout: p is a probability, expected 0 to 1, got {p}")
+    return Dropout.apply(x, p=p, key=key) if training and p > 0 else as_tensor(x)
+
+
+# ------------------------------------------------------------------------------------------------------- linear layers
+
+
+class Linear(Function):
+    """z = x W^T + b"""
+
+    def forward(self, x, weight, bias=None):
+        self.x, self.weight = x, weight
+        z = x @ weight.T                                        # (..., out)
+        return z if bias is None else z + bias
+
+    def backward(self, dz):
+        rows, dz_rows = self.x.reshape(-1, self.x.shape[-1]), dz.reshape(-1, dz.shape[-1])
+        dx = dz @ self.weight if self.needs[0] else None        # (..., in)
+        return (dx, dz_rows.T @ rows, dz_rows.sum(axis=0))[: len(self.needs)]
+
+
+def linear(x, weight, bias=None) -> Tensor:
+    """x (..., in) times weight (out, in), transposed, plus bias (out,).    -> (..., out)"""
+    x, weight = as_tensor(x), as_tensor(weight)
+    if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
+        raise Error(f"linear: x has shape {x.shape}, the weight {weight.shape}; expected (..., in) and (out, in)")
+    _same_dtype("linear", x, weight)
+    _check_bias("linear", bias, weight.shape[0])
+    return Linear.apply(x, weight) if bias is None else Linear.apply(x, weight, bias)
+
+
+class Conv2d(Function):
+    """z[n, k, p, q] = b[k] + the sum of x under filter k laid at (p, q); the sums stand in kernels/reference"""
+
+    def forward(self, x, weight, bias=None, *, stride, padding):
+        self.x, self.weight, self.stride, self.padding = x, weight, stride, padding
+        return self.backend.conv2d(x, weight, bias, stride, padding)
+
+    def backward(self, dz):
+        backend, place = self.backend, (self.stride, self.padding)
+        dx = backend.conv2d_input_gradient(dz, self.weight, self.x.shape, *place) if self.needs[0] else None
+        dweight = backend.conv2d_weight_gradient(dz, self.x, self.weight.shape, *place) if self.needs[1] else None
+        return (dx, dweight, dz.sum(axis=(0, 2, 3)))[: len(self.needs)]
+
+
+def conv2d(x, weight, bias=None, stride=1, padding=0) -> Tensor:
+    """Slide the filters weight (K, C, R, S) over the images x (N, C, H, W).    -> (N, K, P, Q)
+
+    `stride` and `padding` (zeros on every side) are numbers or (vertical, horizontal) pairs; padding may also be "valid"
+    or "same". P = (H + 2 padding - R) // stride + 1, Q likewise. A single image (C, H, W) gives (K, P, Q).
+    """
+    x, weight = as_tensor(x), as_tensor(weight)
+    if x.ndim == 3:
+        return conv2d(x.reshape(1, *x.shape), weight, bias, stride, padding)[0]
+    if x.ndim != 4 or weight.ndim != 4:
+        raise Error(f"conv2d: x has shape {x.shape}, the filters {weight.shape}; expected (N, C, H, W) and (K, C, R, S)")
+    if x.shape[1] != weight.shape[1]:
+        raise Error(f"conv2d: x has {x.shape[1]} channels (N, C, H, W) = {x.shape} "
+                    f"but the filters want {weight.shape[1]} (K, C, R, S) = {weight.shape}")
+    _same_dtype("conv2d", x, weight)
+    _check_bias("conv2d", bias, weight.shape[0])
+    stride, kernel = _two("conv2d: stride", stride, least=1), weight.shape[2:]
+    if padding == "valid":
+        padding = 0
+    elif padding == "same":
+        if stride != (1, 1):
+            raise Error(f'conv2d: padding "same" keeps the size only at stride 1, the stride is {stride}')
+        padding = tuple((size - 1) // 2 for size in kernel)
+        even = tuple((size - 1) % 2 for size in kernel)         # an even filter needs one more row behind
+        x = pad(x, (0, even[1], 0, even[0])) if any(even) else x
+    padding = _two("conv2d: padding", padding)
+    _check_fit("conv2d", x, kernel, padding)
+    inputs = (x, weight) if bias is None else (x, weight, as_tensor(bias))
+    return Conv2d.apply(*inputs, stride=stride, padding=padding)
+
+
+# ------------------------------------------------------------------------------------------------------------- pooling
+
+
+class MaxPool2d(Function):
+    """z = the largest value under each window"""
+
+    def forward(self, x, size, stride, padding):
+        self.shape = x.shape
+        z, self.source = self.backend.max_pool2d(x, size, stride, padding)
+        return z
+
+    def backward(self, dz):
+        return self.backend.max_pool2d_gradient(dz, self.source, self.shape)
+
+
+class AvgPool2d(Function):
+    """z = the mean under each window"""
+
+    def forward(self, x, size, stride, padding):
+        self.shape, self.window = x.shape, (size, stride, padding)
+        return self.backend.avg_pool2d(x, *self.window)
+
+    def backward(self, dz):
+        return self.backend.avg_pool2d_gradient(dz, self.shape, *self.window)
+
+
+def max_pool2d(x, kernel_size, stride=None, padding=0) -> Tensor:
+    """The largest value under each window, (N, C, H, W) -> (N, C, P, Q); the stride is the window's size by default."""
+    return _pool("max_pool2d", MaxPool2d, x, kernel_size, stride, padding)
+
+
+def avg_pool2d(x, kernel_size, stride=None, padding=0) -> Tensor:
+    """The mean under each window, zeros of the padding included, (N, C, H, W) -> (N, C, P, Q)."""
+    return _pool("avg_pool2d", AvgPool2d, x, kernel_size, stride, padding)
+
+
+def global_avg_pool2d(x) -> Tensor:
+    """The mean of every channel's map: (N, C, H, W) -> (N, C)."""
+    x = as_tensor(x)
+    if x.ndim != 4:
+        raise Error(f"global_avg_pool2d: x has shape {x.shape}, expected (N, C, H, W)")
+    return x.mean(dim=(2, 3))
+
+
+def _pool(name, function, x, kernel_size, stride, padding):
+    x = as_tensor(x)
+    if x.ndim == 3:
+        return _pool(name, function, x.reshape(1, *x.shape), kernel_size, stride, padding)[0]
+    if x.ndim != 4:
+        raise Error(f"{name}: x has shape {x.shape}, expected (N, C, H, W)")
+    size = _two(f"{name}: kernel_size", kernel_size, least=1)
+    stride = size if stride is None or stride == () else _two(f"{name}: stride", stride, least=1)
+    padding = _two(f"{name}: padding", padding)
+    if any(2 * p > k for p, k in zip(padding, size)):
+        raise Error(f"{name}: padding {padding} must be at most half the window {size}")
+    _check_fit(name, x, size, padding)
+    return function.apply(x, size=size, stride=stride, padding=padding)
+
+
+# ------------------------------------------------------------------------------------------------- batch normalisation
+
+
+class BatchNorm(Function):
+    """z = (x - mean) / sqrt(variance + eps) * weight + bias, per channel; with a residual: z = relu(that + residual)
+
+    The kernels behind it do everything in one pass over the images, forward, and in two, backward.
+    """
+
+    def forward(self, x, weight, bias, residual=None, *, running_mean, running_var, training, momentum, eps, relu=False):
+        if training:
+            mean, inverse_std = self.backend.moments(x, eps, running_mean, running_var, momentum)
+        else:
+            mean, inverse_std = running_mean, 1 / self.xp.sqrt(running_var + x.dtype.type(eps))
+        z = self.backend.normalise(x, residual, mean, inverse_std, weight, bias, relu)
+        self.saved = z if relu else None, x, mean, inverse_std, weight, relu, training
+        return z
+
+    def backward(self, dz):
+        dx, dresidual, dweight, dbias = self.backend.normalise_gradient(dz, *self.saved)
+        return (dx, dweight, dbias, dresidual)[: len(self.needs)]
+
+
+def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5) -> Tensor:
+    """Normalise every channel of x (N, C, ...) to mean `bias` and standard deviation `weight`, both (C,).
+
+    In training with the batch's own statistics, towards which the running ones (C,) are moved by `momentum`, in place
+    (None: not kept); otherwise with the running ones. PyTorch's conventions throughout.
+    """
+    x, weight, bias, statistics = _batch_norm_inputs("batch_norm", x, running_mean, running_var, weight, bias, training)
+    return BatchNorm.apply(x, weight, bias, **statistics, training=training, momentum=momentum, eps=eps)
+
+
+def batch_norm_add_relu(x, residual, running_mean, running_var, weight, bias, training=False, momentum=0.1, eps=1e-5):
+    """relu(batch_norm(x) + residual) in one operation: the end of every residual block. `residual` may be None."""
+    x, weight, bias, statistics = _batch_norm_inputs("batch_norm_add_relu", x, running_mean, running_var, weight, bias,
+                                                     training)
+    if residual is not None and as_tensor(residual).shape != x.shape:
+        raise Error(f"batch_norm_add_relu: x has shape {x.shape}, the residual {as_tensor(residual).shape}; "
+                    f"expected equal shapes")
+    inputs = (x, weight, bias) if residual is None else (x, weight, bias, residual)
+    return BatchNorm.apply(*inputs, **statistics, training=training, momentum=momentum, eps=eps, relu=True)
+
+
+def batch_norm_add_relu_steps(x, residual, running_mean, running_var, weight, bias, training=False, momentum=0.1,
+                              eps=1e-5):
+    """The same, step by step: what batch_norm_add_relu must equal."""
+    z = batch_norm_steps(x, running_mean, running_var, weight, bias, training, momentum, eps)
+    return relu(z if residual is None else z + residual)
+
+
+def batch_norm_steps(x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+    """batch_norm out of plain operations: what batch_norm must equal, and where its gradient comes from."""
+    x, weight, bias, statistics = _batch_norm_inputs("batch_norm", x, running_mean, running_var, weight, bias, training)
+    channels = (1, -1, *[1] * (x.ndim - 2))
+    if training:
+        others = (0, *range(2, x.ndim))
+        mean = x.mean(others, keepdim=True)
+        variance = ((x - mean) * (x - mean)).mean(others, keepdim=True)
+        _update_running(*statistics.values(), mean.data.ravel(), variance.data.ravel(), x.size // x.shape[1], momentum)
+    else:
+        mean, variance = (Tensor(s, device=x.device).reshape(channels) for s in statistics.values())
+    normal = (x - mean) / (variance + eps).sqrt()
+    return normal * weight.reshape(channels) + bias.reshape(channels)
+
+
+def _update_running(running_mean, running_var, mean, variance, count, momentum):
+    """Move the running statistics by `momentum` towards a batch's; the variance they keep is the unbiased one."""
+    if running_mean is not None:
+        running_mean += momentum * (mean - running_mean)
+        running_var += momentum * (variance * (count / (count - 1)) - running_var)
+
+
+def _batch_norm_inputs(name, x, running_mean, running_var, weight, bias, training):
+    x = as_tensor(x)
+    if x.ndim < 2:
+        raise Error(f"{name}: x has shape {x.shape}, expected (N, C) or (N, C, H, W)")
+    C = x.shape[1]
+    if training and x.size // max(C, 1) < 2:
+        raise Error(f"{name}: x of shape {x.shape} has one value per channel, and one value has no variance; "
+                    f"use a larger batch, or evaluation mode")
+    if not training and (running_mean is None or running_var is None):
+        raise Error(f"{name}: in evaluation the running mean and variance are needed, and they are None")
+    weight = Tensor(x.backend.xp.ones(C, x.dtype), device=x.device) if weight is None else as_tensor(weight)
+    bias = Tensor(x.backend.xp.zeros(C, x.dtype), device=x.device) if bias is None else as_tensor(bias)
+    running = [s.data if isinstance(s, Tensor) else s for s in (running_mean, running_var)]
+    for what, values in zip(("weight", "bias", "running mean", "running variance"), (weight, bias, *running)):
+        if values is not None and values.shape != (C,):
+            raise Error(f"{name}: x has {C} channels {x.shape}, the {what} has shape {values.shape}; expected ({C},)")
+    return x, weight, bias, dict(zip(("running_mean", "running_var"), running))
+
+
+# ----------------------------------------------------------------------------------------------------------- the loss
+
+
+class LogSoftmax(Function):
+    """z = x - log(sum of e^x)"""
+
+    def forward(self, x, dim):
+        shifted = x - x.max(axis=dim, keepdims=True)
+        self.z = shifted - self.xp.log(self.xp.exp(shifted).sum(axis=dim, keepdims=True))
+        self.dim = dim
+        return self.z
+
+    def backward(self, dz):
+        return dz - self.xp.exp(self.z) * dz.sum(axis=self.dim, keepdims=True)
+
+
+class CrossEntropy(Function):
+    """z = the mean of -log softmax(x)[target]"""
+
+    def forward(self, x, target):
+        z, self.probabilities = self.backend.cross_entropy(x, target)
+        self.target = target
+        return z
+
+    def backward(self, dz):
+        return self.backend.cross_entropy_gradient(dz, self.probabilities, self.target), None
+
+
+def log_softmax(x, dim: int = -1) -> Tensor:
+    """The logarithm of the softmax over one dimension."""
+    x = floating(x)
+    return LogSoftmax.apply(x, dim=tensor._dims(x, dim))
+
+
+def cross_entropy(x, target) -> Tensor:
+    """The mean over images of -log softmax(x)[target]: x (N, K) scores, target (N,) class indices 0 to K - 1.
+
+    Also one image, (K,) and (), and one class per place, (N, K, ...) and (N, ...).
+    """
+    x, target = _scores_and_classes(x, target)
+    return CrossEntropy.apply(x, target)
+
+
+def cross_entropy_steps(x, target) -> Tensor:
+    """The same, step by step: what cross_entropy must equal."""
+    x, target = _scores_and_classes(x, target)
+    return -log_softmax(x, dim=1)[np.arange(len(target)), target].mean()
+
+
+def _scores_and_classes(x, target):
+    x, target = as_tensor(x), as_tensor(target)
+    if x.ndim == 1:
+        x, target = x.reshape(1, -1), target.reshape(1, *target.shape)
+    if x.ndim < 2 or target.shape != (x.shape[0], *x.shape[2:]):
+        raise Error(f"cross_entropy: x has shape {x.shape}, the target {target.shape}; expected (N, K) and (N,)")
+    if target.dtype.kind not in "iu":
+        raise Error(f"cross_entropy: the target holds class indices, expected integers, got {target.dtype}")
+    K = x.shape[1]
+    if target.size and not (0 <= target.data.min() and target.data.max() < K):
+        raise Error(f"cross_entropy: classes run from 0 to {K - 1}, the target from {target.data.min()} "
+                    f"to {target.data.max()}")
+    if x.ndim > 2:
+        x = x.permute(0, *range(2, x.ndim), 1).reshape(-1, K)
+        target = target.reshape(-1)
+    return x, Tensor(target.data, dtype=np.int64, device=target.device)
+
+
+# -------------------------------------------------------------------------- the operations on any tensor, as functions
+
+
+def add(x, y) -> Tensor:
+    """x + y"""
+    return tensor.Add.apply(*tensor._pair("add", x, y))
+
+
+def sub(x, y) -> Tensor:
+    """x - y"""
+    return tensor.Sub.apply(*tensor._pair("sub", x, y))
+
+
+def mul(x, y) -> Tensor:
+    """x * y"""
+    return tensor.Mul.apply(*tensor._pair("mul", x, y))
+
+
+def div(x, y) -> Tensor:
+    """x / y"""
+    return tensor.Div.apply(*tensor._pair("div", x, y, inexact=True))
+
+
+def pow(x, exponent) -> Tensor:
+    """x ** exponent"""
+    return tensor.Pow.apply(*tensor._pair("pow", x, exponent))
+
+
+def neg(x) -> Tensor:
+    """-x"""
+    return -as_tensor(x)
+
+
+def exp(x) -> Tensor:
+    """e ** x"""
+    return as_tensor(x).exp()
+
+
+def log(x) -> Tensor:
+    """The natural logarithm."""
+    return as_tensor(x).log()
+
+
+def sqrt(x) -> Tensor:
+    """The square root."""
+    return as_tensor(x).sqrt()
+
+
+def sum(x, dim=None, keepdim: bool = False) -> Tensor:
+    """The sum over the dimensions `dim`, all of them by default."""
+    return as_tensor(x).sum(dim, keepdim)
+
+
+def mean(x, dim=None, keepdim: bool = False) -> Tensor:
+    """The mean over the dimensions `dim`, all of them by default."""
+    return tensor.mean(as_tensor(x), dim, keepdim)
+
+
+def amax(x, dim=None, keepdim: bool = False) -> Tensor:
+    """The largest value over the dimensions `dim`; equal ones share the gradient equally."""
+    return as_tensor(x).amax(dim, keepdim)
+
+
+def matmul(x, y) -> Tensor:
+    """The matrix product over the last two dimensions; those before them broadcast."""
+    return tensor.matmul(x, y)
+
+
+def reshape(x, *shape) -> Tensor:
+    """The same elements in another shape; one size may be -1."""
+    return tensor.reshape(as_tensor(x), *shape)
+
+
+def permute(x, *dims) -> Tensor:
+    """The dimensions in another order."""
+    return tensor.permute(as_tensor(x), *dims)
+
+
+def transpose(x, dim0: int, dim1: int) -> Tensor:
+    """x with two of its dimensions exchanged."""
+    return tensor.transpose(as_tensor(x), dim0, dim1)
+
+
+def flatten(x, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """The dimensions from start_dim to end_dim, both included, as one."""
+    return tensor.flatten(as_tensor(x), start_dim, end_dim)
+
+
+def concatenate(tensors, dim: int = 0) -> Tensor:
+    """The tensors behind one another along `dim`; in all other dimensions their sizes are equal."""
+    tensors = [as_tensor(x) for x in tensors]
+    if not tensors:
+        raise Error("concatenate: expected at least one tensor, got none")
+    dim = tensor._dimension(dim, tensors[0].ndim)
+    for x in tensors:
+        if x.ndim != tensors[0].ndim or x.ndim == 0 or any(
+                a != b for i, (a, b) in enumerate(zip(x.shape, tensors[0].shape)) if i != dim):
+            raise Error(f"concatenate: shapes {tensors[0].shape} and {x.shape} must be equal but for dimension {dim}")
+    return tensor.Concatenate.apply(*tensors, dim=dim)
+
+
+cat = concatenate
+
+
+def pad(x, pad, value: float = 0) -> Tensor:
+    """x with `value` around it. `pad` lists (before, after) for the last dimension, then for the one before, and so on.
+
+    pad(x, (1, 1, 2, 2)) adds one column left and right and two rows above and below; negative numbers cut off.
+    """
+    x, widths = as_tensor(x), tuple(pad)
+    if len(widths) % 2 or len(widths) > 2 * x.ndim:
+        raise Error(f"pad: {widths} must be pairs (before, after), at most {x.ndim} of them for shape {x.shape}")
+    pairs = [widths[i : i + 2] for i in range(0, len(widths), 2)][::-1]
+    pairs = [(0, 0)] * (x.ndim - len(pairs)) + pairs
+    if any(size + before + after < 0 for size, (before, after) in zip(x.shape, pairs)):
+        raise Error(f"pad: {widths} cuts more off than shape {x.shape} has")
+    return tensor.Pad.apply(x, widths=pairs, value=value)
+
+
+# ------------------------------------------------------------------------------------------------------- small checks
+
+
+def _two(what: str, value, least: int = 0) -> tuple[int, int]:
+    """A number, or a pair, as a (vertical, horizontal) pair."""
+    try:
+        pair = tuple(int(v) for v in value) if np.iterable(value) and not isinstance(value, str) else (int(value),) * 2
+    except (TypeError, ValueError):
+        pair = ()
+    pair = pair * 2 if len(pair) == 1 else pair
+    if len(pair) != 2 or min(pair) < least:
+        raise Error(f"{what} is {value!r}; expected a whole number or a pair of them, at least {least}")
+    return pair
+
+
+def _check_fit(name, x, size, padding) -> None:
+    if any(n + 2 * p < k for n, k, p in zip(x.shape[2:], size, padding)):
+        raise Error(f"{name}: the window {size} is larger than the images {x.shape[2:]} with padding {padding}")
+
+
+def _same_dtype(name, x, weight) -> None:
+    if x.dtype != weight.dtype:
+        raise Error(f"{name}: x is {x.dtype} but the weight is {weight.dtype}; convert one of them, "
+                    f"e.g. Tensor(x, dtype=np.{weight.dtype})")
+
+
+def _check_bias(name, bias, count) -> None:
+    if bias is not None and as_tensor(bias).shape != (count,):
+        raise Error(f"{name}: the bias has shape {as_tensor(bias).shape}, expected one number per output: ({count},)")

@@ -1,0 +1,143 @@
+"""The networks of the paper, and smaller ones of the same kind for laptops and lessons."""
+
+import importlib
+import inspect
+import re
+
+from . import nn
+from .errors import Error, choose
+from .functional import global_avg_pool2d
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions and a way around them: relu(bn(conv(relu(bn(conv(x))))) + shortcut(x))."""
+
+    def __init__(self, C: int, K: int, stride: int, project: bool, bn_momentum: float):
+        self.conv1 = nn.Conv2d(C, K, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(K, momentum=bn_momentum)
+        self.conv2 = nn.Conv2d(K, K, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(K, momentum=bn_momentum)
+        self.downsample = (nn.Sequential(nn.Conv2d(C, K, 1, stride, bias=False), nn.BatchNorm2d(K, momentum=bn_momentum))
+                           if project else None)
+
+    def forward(self, x):
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = self.bn1.add_relu(self.conv1(x))
+        return self.bn2.add_relu(self.conv2(x), shortcut)
+
+
+class ResNet(nn.Module):
+    """The paper's ResNet for small images: three stages of blocks, the maps halved and the channels doubled between.
+
+    Every stage begins with a 1x1 projection on its shortcut, the first one included, as in the authors' code.
+    """
+
+    def __init__(self, depth: int, width: int, input_shape, classes: int, bn_momentum: float):
+        self.conv1 = nn.Conv2d(input_shape[0], width, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width, momentum=bn_momentum)
+        C = width
+        for stage, K in enumerate((width, 2 * width, 4 * width), 1):
+            blocks = []
+            for i in range((depth - 2) // 6):
+                blocks.append(Block(C, K, 2 if stage > 1 and i == 0 else 1, i == 0, bn_momentum))
+                C = K
+            setattr(self, f"layer{stage}", nn.Sequential(*blocks))
+        self.fc = nn.Linear(C, classes, initial=nn.normal(0.01))
+
+    def forward(self, x):
+        x = self.bn1.add_relu(self.conv1(x))               # (N, width, H, W)
+        x = self.layer1(x)                                 # (N, width, H, W)
+        x = self.layer2(x)                                 # (N, 2 width, H/2, W/2)
+        x = self.layer3(x)                                 # (N, 4 width, H/4, W/4)
+        return self.fc(global_avg_pool2d(x))               # (N, classes)
+
+
+class VGG16(nn.Module):
+    """Thirteen 3x3 convolutions with batch norm, the maps halved after 2, 4, 7, 10 and 13 of them, and one dense layer.
+
+    A halving is left out where the maps are down to one pixel already, so that small images fit.
+    """
+
+    widths = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M")
+
+    def __init__(self, input_shape, classes: int, bn_momentum: float):
+        C, H, W = input_shape
+        layers: list[nn.Module] = []
+        for width in self.widths:
+            if isinstance(width, int):
+                layers += [nn.Conv2d(C, width, 3, padding=1), nn.BatchNorm2d(width, momentum=bn_momentum), nn.ReLU()]
+                C = width
+            elif min(H, W) > 1:
+                layers.append(nn.MaxPool2d(2))
+                H, W = H // 2, W // 2
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Linear(C, classes, initial=nn.normal(0.01))
+
+    def forward(self, x):
+        return self.classifier(global_avg_pool2d(self.features(x)))
+
+
+class LeNet(nn.Module):
+    """LeNet-300-100: three dense layers, the network of the first lottery tickets."""
+
+    def __init__(self, input_shape, classes: int):
+        C, H, W = input_shape
+        self.fc1 = nn.Linear(C * H * W, 300)
+        self.fc2 = nn.Linear(300, 100)
+        self.fc3 = nn.Linear(100, classes, initial=nn.normal(0.01))
+
+    def forward(self, x):
+        x = x.flatten(1)                                   # (N, C * H * W)
+        x = nn.functional.relu(self.fc1(x))
+        x = nn.functional.relu(self.fc2(x))
+        return self.fc3(x)
+
+
+def resnet(depth: int, width: int = 16, *, input_shape=(3, 32, 32), classes: int = 10, bn_momentum: float = 0.1):
+    """The paper's CIFAR ResNet of 6 n + 2 layers (20, 56, 110; 8 for a laptop), `width` channels in its first stage."""
+    if depth < 8 or (depth - 2) % 6:
+        below = max(8, depth - (depth - 2) % 6)
+        raise Error(f"resnet: depth {depth} is not 6 n + 2; the nearest are {below} and {below + 6}")
+    if width < 1:
+        raise Error(f"resnet: the width is {width}, expected at least one channel")
+    return ResNet(depth, width, input_shape, classes, bn_momentum).initialise(0)
+
+
+def vgg16(*, input_shape=(3, 32, 32), classes: int = 10, bn_momentum: float = 0.1):
+    """VGG-16 with batch norm and one dense layer."""
+    return VGG16(input_shape, classes, bn_momentum).initialise(0)
+
+
+def lenet_300_100(*, input_shape=(1, 28, 28), classes: int = 10):
+    """LeNet-300-100, three dense layers."""
+    return LeNet(input_shape, classes).initialise(0)
+
+
+def build(name: str, *, input_shape, classes: int, bn_momentum: float = 0.1) -> nn.Module:
+    """A network by name, with its initial weights of seed 0.
+
+    "resnet20", "resnet8-8" (depth 8, width 8), "vgg16", "lenet_300_100", or "package.module:factory": a function that
+    returns an nn.Module and takes those of the keywords input_shape, classes and bn_momentum that it names.
+    """
+    wanted = {"input_shape": tuple(input_shape), "classes": classes, "bn_momentum": bn_momentum}
+    if ":" in name:
+        factory = _imported(name)
+    elif match := re.fullmatch(r"resnet(\d+)(?:-(\d+))?", name):
+        return resnet(int(match[1]), int(match[2] or 16), **wanted)
+    else:
+        choose("network", name, ("resnet20", "resnet56", "resnet110", "resnet8-8", "vgg16", "lenet_300_100"))
+        factory = {"vgg16": vgg16, "lenet_300_100": lenet_300_100}[name]
+    taken = inspect.signature(factory).parameters
+    everything = any(p.kind is p.VAR_KEYWORD for p in taken.values())
+    model = factory(**{key: value for key, value in wanted.items() if everything or key in taken})
+    if not isinstance(model, nn.Module):
+        raise Error(f"network {name!r}: the factory returned a {type(model).__name__}, expected a minirewind nn.Module")
+    return model.initialise(0)
+
+
+def _imported(name: str):
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as reason:
+        raise Error(f"network {name!r}: {reason}; expected 'package.module:factory', importable from here") from reason

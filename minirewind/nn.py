@@ -1,0 +1,490 @@
+"""Layers and modules: they own the parameters, functional does the maths.
+
+A packed model is a handful of flat vectors: every parameter is a view into one long array of weights, and beside it lie
+the momentum, the mask and the batch-norm statistics. Saving a run, rewinding it, updating and pruning it are each one
+operation on vectors.
+"""
+
+import copy
+import math
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import functional, kernels
+from .errors import Error, choose
+from .kernels import hashing
+from .tensor import Tensor
+
+Initial = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+
+
+# ------------------------------------------------------------------------------------------------------ initial values
+
+
+def truncated_normal(fan_in: int) -> Initial:
+    """Normal, cut at two standard deviations, with variance 1 / fan_in after the cut (the paper's initialisation)."""
+    deviation = math.sqrt(1 / fan_in) / 0.87962566103423978      # the cut leaves this share of the standard deviation
+
+    def initial(generator, shape):
+        x = generator.standard_normal(shape)
+        while (outside := abs(x) > 2).any():
+            x[outside] = generator.standard_normal(outside.sum())
+        return deviation * x
+    return initial
+
+
+def normal(deviation: float) -> Initial:
+    """Normal with this standard deviation."""
+    return lambda generator, shape: deviation * generator.standard_normal(shape)
+
+
+def constant(value) -> Initial:
+    """This value, or this array of values."""
+    return lambda generator, shape: np.broadcast_to(value, shape)
+
+
+class Parameter(Tensor):
+    """A Tensor that training changes.
+
+    In a packed model `data`, `grad`, `mask` and `momentum` are views into the model's vectors; before that mask and
+    momentum are None. `prunable` says whether pruning may mask its entries, and may be set. `mask_version` counts the
+    changes of its mask. `initial` is how `Module.initialise` fills it: from its own first values, unless told otherwise.
+    """
+
+    def __init__(self, data, prunable: bool = False, initial: Initial | None = None):
+        super().__init__(data, requires_grad=True)
+        self.initial = initial or constant(self.data.copy())
+        self.prunable = prunable
+        self.mask: Any = None
+        self.momentum: Any = None
+        self.mask_version = 0
+        self.masked = False
+
+    def accumulate(self, gradient) -> None:
+        """Add to `grad`; a masked weight's gradient stays 0, whatever arrives, NaN included."""
+        if self.momentum is None:
+            super().accumulate(gradient)
+        elif self.masked:
+            self.backend.xp.add(self.grad, gradient, out=self.grad, where=self.mask)
+        else:
+            self.grad += gradient
+
+
+class Buffer(Tensor):
+    """What a layer learns by counting, not by gradients: a running mean or variance."""
+
+    def __init__(self, data):
+        super().__init__(data)
+        self.initial = constant(self.data.copy())
+
+
+def _born(initial: Initial, *shape: int, prunable: bool = False) -> Parameter:
+    """A parameter with its first values already in it (seed 0), so that a layer can be tried at once."""
+    return Parameter(initial(np.random.default_rng(0), shape).astype(np.float32), prunable, initial)
+
+
+# ------------------------------------------------------------------------------------------------------------- modules
+
+
+class Module:
+    """Something with parameters and a `forward`. Attributes that are Parameters, Buffers or Modules, or lists of
+    Modules, are found by themselves, in the order they were set.
+    """
+
+    training = True
+    vectors: "Vectors | None" = None      # of a packed model
+    _clock: Any = None
+    _name = ""
+
+    def forward(self, x):
+        raise NotImplementedError(f"{type(self).__name__} needs a forward(self, x)")
+
+    def __call__(self, *inputs):
+        return self.forward(*inputs)
+
+    def _children(self) -> Iterator[tuple[str, "Module"]]:
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+            elif isinstance(value, (list, tuple)):
+                yield from ((f"{name}.{i}", v) for i, v in enumerate(value) if isinstance(v, Module))
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
+        """This module and all inside it, by dotted name."""
+        yield prefix, self
+        for name, child in self._children():
+            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+
+    def _named(self, kind: type) -> Iterator[tuple[str, Any]]:
+        seen = set()
+        for prefix, module in self.named_modules():
+            for name, value in vars(module).items():
+                if isinstance(value, kind) and id(value) not in seen:
+                    seen.add(id(value))
+                    yield f"{prefix}.{name}" if prefix else name, value
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Every parameter by its dotted name, once, in the order of registration."""
+        return self._named(Parameter)
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Every parameter, once, in the order of registration."""
+        return (parameter for _, parameter in self.named_parameters())
+
+    def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
+        """Every buffer by its dotted name."""
+        return self._named(Buffer)
+
+    def train(self, mode: bool = True) -> "Module":
+        """Training mode: batch norm uses the batch's statistics, dropout drops."""
+        for _, module in self.named_modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> "Module":
+        """Evaluation mode: batch norm uses its running statistics, dropout does nothing."""
+        return self.train(False)
+
+    @property
+    def clock(self):
+        """Which seed, round and step this is: where a Dropout layer takes its randomness from. Set by train.train."""
+        return self._clock
+
+    @clock.setter
+    def clock(self, clock) -> None:
+        for name, module in self.named_modules():
+            module._clock, module._name = clock, name
+
+    def initialise(self, seed: int, round: int = 0) -> "Module":
+        """Fill every parameter from its own random stream, keyed by (seed, round, name), and reset everything else.
+
+        Batch-norm statistics start over, the momentum is zero, nothing is masked, the step is 0. Returns the model.
+        """
+        if seed < 0 or round < 0:
+            raise Error(f"initialise: seed and round count from 0, got seed {seed} and round {round}")
+        for name, parameter in self.named_parameters():
+            generator = np.random.default_rng([seed, round, *name.encode()])
+            parameter.data[...] = parameter.backend.asarray(parameter.initial(generator, parameter.shape), parameter.dtype)
+        for _, buffer in self.named_buffers():
+            buffer.data[...] = buffer.initial(None, buffer.shape)
+        if self.vectors is not None:
+            self.vectors.step = 0
+            self.vectors.momentum[...] = 0
+            self.vectors.set_mask(np.ones_like(self.vectors.mask))
+        return self
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of all parameters and statistics by PyTorch's names, as NumPy arrays."""
+        result: dict[str, np.ndarray] = {}
+        for prefix, module in self.named_modules():
+            dot = f"{prefix}." if prefix else ""
+            for kind in (Parameter, Buffer):
+                result |= {dot + name: value.numpy() for name, value in vars(module).items() if isinstance(value, kind)}
+            if isinstance(module, BatchNorm2d):
+                result[dot + "num_batches_tracked"] = np.array(0, np.int64)
+        return result
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take over the values of `state` (NumPy arrays, or anything NumPy can read). Masked weights stay 0.
+
+        Every name must be known and present and every shape equal; otherwise nothing is changed.
+        """
+        own = dict(self._named((Parameter, Buffer)))
+        given = {name: np.asarray(value) for name, value in state.items() if not name.endswith("num_batches_tracked")}
+        for name in given:
+            choose("parameter", name, own)
+        for name, mine in own.items():
+            if name not in given:
+                raise Error(f"load_state_dict: {name!r} is missing; expected an array of shape {mine.shape}")
+            if given[name].shape != mine.shape:
+                raise Error(f"load_state_dict: {name!r} has shape {given[name].shape}, expected {mine.shape}")
+        for name, mine in own.items():
+            mine.data[...] = mine.backend.asarray(given[name], mine.dtype)
+            if getattr(mine, "masked", False):
+                mine.data[~mine.mask] = 0
+
+    def to(self, device: str | None = None, dtype=None) -> "Module":
+        """Move the model to a device, convert it to a dtype, or both; momentum, mask and step come along."""
+        before = self.vectors
+        self.vectors = None
+        for _, leaf in self._named((Parameter, Buffer)):
+            backend = kernels.backend(device) if device else leaf.backend
+            leaf.data = backend.asarray(leaf.backend.to_host(leaf.data).astype(dtype or leaf.dtype))
+            leaf.backend, leaf.device, leaf.grad = backend, device or leaf.device, None
+            if isinstance(leaf, Parameter):
+                leaf.mask = leaf.momentum = None
+        if before is not None:
+            pack(self).take(before)
+        return self
+
+    def __deepcopy__(self, memo):
+        twin = copy.copy(self)
+        memo[id(self)] = twin
+        twin.__dict__ = {k: copy.deepcopy(v, memo) for k, v in vars(self).items() if k != "vectors"}
+        if self.vectors is not None:
+            for parameter in twin.parameters():
+                parameter.grad = parameter.mask = parameter.momentum = None
+            pack(twin).take(self.vectors)
+        return twin
+
+    def extra_repr(self) -> str:
+        """What stands between the parentheses of this layer's line."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = []
+        for name, module in self.named_modules():
+            own = [v for v in vars(module).values() if isinstance(v, Parameter)]
+            if own or module.extra_repr():
+                shapes = " ".join(str(p.shape) for p in own)
+                lines.append((name, f"{type(module).__name__}({module.extra_repr()})", shapes, sum(p.size for p in own)))
+        widths = [max((len(line[i]) for line in lines), default=0) for i in range(3)]
+        body = [f"  {n:{widths[0]}}  {k:{widths[1]}}  {s:{widths[2]}}  {c:>9,}" for n, k, s, c in lines]
+        total, prunable = (sum(p.size for p in self.parameters() if p.prunable or every) for every in (True, False))
+        if not list(self._children()):
+            return f"{lines[0][1]}  {lines[0][2]}" if lines else f"{type(self).__name__}()"
+        return "\n".join([f"{type(self).__name__}: {total:,} parameters, {prunable:,} of them prunable", *body])
+
+
+class Sequential(Module):
+    """Modules one after another; named "0", "1", ..."""
+
+    def __init__(self, *modules: Module):
+        for i, module in enumerate(modules):
+            setattr(self, str(i), module)
+
+    def forward(self, x):
+        for _, module in self._children():
+            x = module(x)
+        return x
+
+    def __getitem__(self, i: int) -> Module:
+        return list(self._children())[i][1]
+
+    def __len__(self) -> int:
+        return len(list(self._children()))
+
+
+class Linear(Module):
+    """x (N, in_features) -> (N, out_features): x W^T + b"""
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, initial: Initial | None = None):
+        self.weight = _born(initial or truncated_normal(in_features), out_features, in_features, prunable=True)
+        self.bias = _born(constant(0), out_features) if bias else None
+
+    def forward(self, x):
+        return functional.linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.shape[1]}, {self.weight.shape[0]}"
+
+
+class Conv2d(Module):
+    """x (N, in_channels, H, W) -> (N, out_channels, P, Q): filters slid over images"""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size, stride=1, padding=0, bias: bool = True):
+        size = functional._two("Conv2d: kernel_size", kernel_size, least=1)
+        fan_in = in_channels * size[0] * size[1]
+        self.weight = _born(truncated_normal(fan_in), out_channels, in_channels, *size, prunable=True)
+        self.bias = _born(constant(0), out_channels) if bias else None
+        self.stride, self.padding = stride, padding
+
+    def forward(self, x):
+        return functional.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+
+    def extra_repr(self) -> str:
+        K, C, *size = self.weight.shape
+        return f"{C}, {K}, {size[0] if size[0] == size[1] else tuple(size)}, stride={self.stride}, padding={self.padding}"
+
+
+class BatchNorm2d(Module):
+    """Every channel of x (N, C, H, W) normalised; also (N, C)."""
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1):
+        self.weight = _born(constant(1), num_features)
+        self.bias = _born(constant(0), num_features)
+        self.running_mean = Buffer(np.zeros(num_features, np.float32))
+        self.running_var = Buffer(np.ones(num_features, np.float32))
+        self.eps, self.momentum = eps, momentum
+
+    def _settings(self) -> tuple:
+        return (self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps)
+
+    def forward(self, x):
+        return functional.batch_norm(x, *self._settings())
+
+    def add_relu(self, x, residual=None):
+        """relu(self(x) + residual), in one operation."""
+        return functional.batch_norm_add_relu(x, residual, *self._settings())
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.size}"
+
+
+class ReLU(Module):
+    """max(x, 0)"""
+
+    def forward(self, x):
+        return functional.relu(x)
+
+
+class Softplus(Module):
+    """A ReLU without a corner."""
+
+    def forward(self, x):
+        return functional.softplus(x)
+
+
+class MaxPool2d(Module):
+    """The largest value under each window."""
+
+    def __init__(self, kernel_size, stride=None, padding=0):
+        self.window = kernel_size, stride, padding
+
+    def forward(self, x):
+        return functional.max_pool2d(x, *self.window)
+
+
+class AvgPool2d(Module):
+    """The mean under each window."""
+
+    def __init__(self, kernel_size, stride=None, padding=0):
+        self.window = kernel_size, stride, padding
+
+    def forward(self, x):
+        return functional.avg_pool2d(x, *self.window)
+
+
+class GlobalAvgPool2d(Module):
+    """The mean of every map: (N, C, H, W) -> (N, C)."""
+
+    def forward(self, x):
+        return functional.global_avg_pool2d(x)
+
+
+class Flatten(Module):
+    """(N, C, H, W) -> (N, C * H * W)"""
+
+    def forward(self, x):
+        return x.flatten(1)
+
+
+class Dropout(Module):
+    """In training, zeros with probability p. Which ones is a function of (seed, stream, round, step) and the layer's name."""
+
+    def __init__(self, p: float = 0.5):
+        self.p = p
+
+    def forward(self, x):
+        c = self.clock
+        where = (0, 0, 0, 0) if c is None else (c.seed, c.stream, c.round, c.step)
+        key = int(hashing.hash_words(zlib.crc32(self._name.encode()), *where))
+        return functional.dropout(x, self.p, self.training, key=key)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+# -------------------------------------------------------------------------------------------------------- flat vectors
+
+
+class Layer(NamedTuple):
+    """Where one parameter lies in the vectors: [start, stop)."""
+
+    name: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
+class Vectors:
+    """A model as flat vectors. The parameters are views into them, so they are changed in place only.
+
+    step        how many updates led here
+    weights     all parameters, one after the other in the order of registration, each in its logical shape, C order
+    gradients   beside them
+    momentum    beside them; exactly 0 where masked
+    mask        beside them, bool; False is pruned
+    statistics  all buffers: running means and variances
+    prunable    beside the weights, bool: which entries pruning may mask
+    layers      name, shape, start and stop of every parameter
+    """
+
+    def __init__(self, model: Module):
+        self._parameters = list(model.named_parameters())
+        self._buffers = list(model.named_buffers())
+        leaves = [p for _, p in self._parameters]
+        if not leaves:
+            raise Error(f"pack: {type(model).__name__} has no parameters; set nn.Parameter or layers as attributes")
+        if len({(p.dtype, p.device) for p in leaves}) > 1:
+            found = sorted({f"{p.dtype} on {p.device}" for p in leaves})
+            raise Error(f"pack: all parameters must share a dtype and a device, found {', '.join(found)}; try model.to(...)")
+        xp, dtype = leaves[0].backend.xp, leaves[0].dtype
+        self.step = 0
+        self.weights = xp.concatenate([p.data.reshape(-1) for p in leaves])
+        self.gradients = xp.zeros_like(self.weights)
+        self.momentum = xp.zeros_like(self.weights)
+        self.mask = xp.ones(self.weights.shape, bool)
+        self.statistics = xp.concatenate([xp.empty(0, dtype), *(b.data.reshape(-1) for _, b in self._buffers)], dtype=dtype)
+        layers, start = [], 0
+        for name, p in self._parameters:
+            layer = Layer(name, p.shape, start, start + p.size)
+            p.data, p.grad, p.momentum, p.mask = (vector[layer.start : layer.stop].reshape(p.shape) for vector in
+                                                  (self.weights, self.gradients, self.momentum, self.mask))
+            p.masked = False
+            layers.append(layer)
+            start = layer.stop
+        self.layers = tuple(layers)
+        start = 0
+        for _, b in self._buffers:
+            b.data = self.statistics[start : start + b.size].reshape(b.shape)
+            start += b.size
+
+    @property
+    def prunable(self) -> np.ndarray:
+        """Which entries pruning may mask: those of the parameters whose `prunable` is set."""
+        return np.concatenate([np.full(p.size, p.prunable) for _, p in self._parameters])
+
+    def set_mask(self, mask) -> None:
+        """Put a mask in place: what it prunes becomes exactly 0, weight, momentum and gradient."""
+        for layer, (_, p) in zip(self.layers, self._parameters):
+            new = mask[layer.start : layer.stop].reshape(p.shape)
+            if not (new == p.mask).all():
+                p.mask[...] = new
+                p.mask_version += 1
+            p.masked = not bool(new.all())
+        for vector in (self.weights, self.momentum, self.gradients):
+            vector[~self.mask] = 0
+
+    def take(self, other: "Vectors") -> None:
+        """Take over another model's values, converted to this one's dtype and device."""
+        self.step = other.step
+        for mine, theirs in ((self.weights, other.weights), (self.momentum, other.momentum),
+                             (self.statistics, other.statistics)):
+            mine[...] = theirs
+        self.set_mask(other.mask)
+
+    def check(self, model: Module) -> None:
+        """An Error if the model's parameters are no longer the ones that were packed."""
+        now = dict(model.named_parameters()) | dict(model.named_buffers())
+        for name, leaf in (*self._parameters, *self._buffers):
+            home = self.weights if isinstance(leaf, Parameter) else self.statistics
+            if now.pop(name, None) is not leaf:
+                raise Error(f"the parameter {name!r} was replaced or shared after the model was packed; "
+                            f"change values in place, model.{name}.data[...] = values, or build the model anew")
+            if leaf.data.base is not home:
+                raise Error(f"the array of {name!r} was replaced after the model was packed; "
+                            f"change values in place: model.{name}.data[...] = values")
+        if now:
+            raise Error(f"the parameter {next(iter(now))!r} was added after the model was packed; build the model anew")
+
+
+def pack(model: Module) -> Vectors:
+    """Lay all parameters of a model into flat vectors, or check that those it already has still hold."""
+    if model.vectors is None:
+        model.vectors = Vectors(model)
+    model.vectors.check(model)
+    return model.vectors

@@ -1,0 +1,111 @@
+"""Stochastic gradient descent on the flat vectors, and the learning-rate schedules.
+
+A schedule is a function from a step to a rate: `schedule(step)` is the rate of the update from `step` to `step + 1`.
+"""
+
+import math
+from collections.abc import Callable
+
+from . import nn
+from .errors import Error
+
+Schedule = Callable[[int], float]
+
+
+def step_decay(steps: int, base: float = 0.1, drops=(0.5, 0.75), factor: float = 0.1) -> Schedule:
+    """`base`, times `factor` from each drop on; a drop at fraction f is the first step >= f * steps."""
+    _check(steps, base)
+    if any(not 0 <= f <= 1 for f in drops):
+        raise Error(f"step_decay: drops are fractions of the run, expected 0 to 1, got {drops}")
+
+    def rate(step: int) -> float:
+        step = min(step, steps - 1)
+        return base * factor ** sum(step >= f * steps for f in drops)
+    return rate
+
+
+def constant(rate: float) -> Schedule:
+    """The same rate at every step."""
+    return lambda step: rate
+
+
+def cosine(steps: int, base: float = 0.1) -> Schedule:
+    """Half a cosine from `base` down to a hundredth of it at the last step."""
+    _check(steps, base)
+    low = base / 100
+
+    def rate(step: int) -> float:
+        step = min(step, steps - 1)
+        return low + (base - low) * (1 + math.cos(math.pi * step / max(steps - 1, 1))) / 2
+    return rate
+
+
+def warm_up(schedule: Schedule, steps: int) -> Schedule:
+    """`schedule`, reached in a straight line over the first `steps` steps."""
+    if steps < 0:
+        raise Error(f"warm_up: expected a number of steps from 0, got {steps}")
+    return lambda step: schedule(step) * min(1, (step + 1) / steps) if steps else schedule(step)
+
+
+def _check(steps: int, base: float) -> None:
+    if steps < 1 or not (base > 0 and math.isfinite(base)):
+        raise Error(f"a schedule needs at least one step and a rate above 0, got {steps} steps and the rate {base}")
+
+
+class SGD:
+    """PyTorch's SGD over a model's flat vectors; pruned weights and their momentum stay exactly 0.
+
+        g = gradient + weight_decay * weight
+        v = momentum * v + g
+        weight -= rate * (g + momentum * v  if nesterov else  v)
+    """
+
+    def __init__(self, model: nn.Module, momentum: float = 0.9, nesterov: bool = False, weight_decay: float = 0.0):
+        if not 0 <= momentum < 1 or weight_decay < 0 or (nesterov and momentum == 0):
+            raise Error(f"SGD: expected 0 <= momentum < 1 (above 0 with nesterov) and weight_decay >= 0, "
+                        f"got {momentum} and {weight_decay}")
+        self.vectors = nn.pack(model)
+        self.backend = next(model.parameters()).backend
+        self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, weight_decay
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of the step before."""
+        self.vectors.gradients.fill(0)
+
+    def step(self, rate) -> None:
+        """One update of all the weights, in one pass over the vectors."""
+        v = self.vectors
+        self.backend.sgd(v.weights, v.gradients, v.momentum, v.mask, rate, self.momentum, self.nesterov, self.weight_decay)
+        v.step += 1
+
+    def step_steps(self, rate) -> None:
+        """The same update, step by step: what step must equal."""
+        v = self.vectors
+        gradients = decayed(v.gradients, v.weights, self.weight_decay)
+        momentum = momentum_step(v.momentum, gradients, self.momentum)
+        direction = nesterov_step(momentum, gradients, self.momentum) if self.nesterov else momentum
+        masked_step(v.weights, v.momentum, v.mask, momentum, direction, rate)
+        v.step += 1
+
+
+def decayed(gradients, weights, weight_decay):
+    """The gradient of the loss plus weight_decay / 2 * the sum of the squared weights."""
+    return gradients + weight_decay * weights
+
+
+def momentum_step(momentum, gradients, factor):
+    """Momentum: a running sum of gradients in which the older count less."""
+    return factor * momentum + gradients
+
+
+def nesterov_step(momentum, gradients, factor):
+    """Nesterov's direction: the gradient, and a look ahead along the momentum."""
+    return gradients + factor * momentum
+
+
+def masked_step(weights, old_momentum, mask, momentum, direction, rate) -> None:
+    """Move the weights against the direction, in place; what is pruned becomes exactly 0, weight and momentum."""
+    old_momentum[...] = momentum
+    weights -= rate * direction
+    weights[~mask] = 0
+    old_momentum[~mask] = 0

@@ -1,0 +1,130 @@
+"""Pruning: which weights to keep.
+
+A method is a function `(weights, mask, keep) -> mask` over the prunable weights of a network, laid end to end: of the
+entries that `mask` still keeps, which `keep` stay? Anything more it needs is bound by keyword.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from . import nn
+from .errors import Error
+from .kernels import hashing
+
+Method = Callable[..., np.ndarray]
+
+
+def magnitude(weights, mask):
+    """The score of every weight: its absolute value, below all others where it is pruned already."""
+    return np.where(mask, abs(weights), -1)
+
+
+def largest(scores, keep: int):
+    """A mask of the `keep` largest scores; of equal ones the lower index."""
+    mask = np.zeros(scores.shape, bool)
+    mask[np.argsort(-scores, kind="stable")[:keep]] = True
+    return mask
+
+
+def global_magnitude(weights, mask, keep: int):
+    """Keep the largest weights of the whole network, whatever layer they are in (paper, section 3)."""
+    return largest(magnitude(weights, mask), keep)
+
+
+def layerwise_magnitude(weights, mask, keep: int, *, layers):
+    """Keep the largest weights of each layer, the same share everywhere. `layers`: prunable_layers(model)."""
+    new = np.zeros(mask.shape, bool)
+    for layer, share in zip(layers, shares(keep, layers, mask)):
+        part = slice(layer.start, layer.stop)
+        new[part] = largest(magnitude(weights[part], mask[part]), share)
+    return new
+
+
+def random_mask(weights, mask, keep: int, *, key: int):
+    """Keep some of those kept so far by lot: the ones whose hash of (key, index) is largest."""
+    lots = (hashing.hash_words(key, np.arange(len(mask))) >> np.uint64(12)).astype(np.float64)
+    return largest(np.where(mask, lots, -1), keep)
+
+
+def shares(keep: int, layers, mask) -> list[int]:
+    """`keep` divided among layers in proportion to their sizes, by largest remainder; none above what its mask keeps."""
+    sizes = np.array([layer.stop - layer.start for layer in layers])
+    alive = np.array([int(mask[layer.start : layer.stop].sum()) for layer in layers])
+    exact = keep * sizes / sizes.sum()
+    share = np.minimum(np.floor(exact).astype(int), alive)
+    while share.sum() < keep:                                   # one more where most is missing, of equals the first
+        missing = np.where(share < alive, exact - share, -np.inf)
+        share[missing.argmax()] += 1
+    return [int(n) for n in share]
+
+
+# ------------------------------------------------------------------------------------------------------------ counting
+
+
+def keep_count(prunable: int, density: float) -> int:
+    """How many of `prunable` weights a density keeps: the nearest whole number, at least one."""
+    if not 0 < density <= 1:
+        raise Error(f"density {density} is not in (0, 1]: it is the kept share of the prunable weights; 0.1 keeps a tenth")
+    return max(1, math.floor(density * prunable + 0.5))
+
+
+def rounds_to(density: float) -> int:
+    """How many rounds of pruning 20 % of what remains lead to this density or below."""
+    keep_count(1, density)
+    return math.ceil(math.log(density) / math.log(0.8) - 1e-9)
+
+
+def density(mask, prunable) -> float:
+    """The kept share of the prunable weights."""
+    return int(mask[prunable].sum()) / int(prunable.sum())
+
+
+def compression(mask, prunable) -> float:
+    """How many times fewer prunable weights are left: 1 / density."""
+    return 1 / density(mask, prunable)
+
+
+def prunable_layers(model: nn.Module) -> tuple[nn.Layer, ...]:
+    """Where each prunable parameter lies when the prunable weights alone are laid end to end."""
+    layers, start = [], 0
+    for name, parameter in model.named_parameters():
+        if parameter.prunable:
+            layers.append(nn.Layer(name, parameter.shape, start, start + parameter.size))
+            start += parameter.size
+    return tuple(layers)
+
+
+def layer_densities(model: nn.Module) -> dict[str, float]:
+    """The kept share of each prunable parameter, by name."""
+    nn.pack(model)
+    return {name: int(p.mask.sum()) / p.size for name, p in model.named_parameters() if p.prunable}
+
+
+def new_mask(model: nn.Module, state, density: float, method: Method = global_magnitude):
+    """The mask that leaves `density` of the model's prunable weights, chosen by `method` from the weights of `state`.
+
+    Counted against the dense network, and exact: keep_count(prunable, density) weights are left. Entries that are not
+    prunable are always kept.
+    """
+    prunable = nn.pack(model).prunable
+    if not prunable.any():
+        raise Error("nothing to prune: no parameter of this model is prunable; set parameter.prunable = True")
+    weights, old = state.weights[prunable], state.mask[prunable]
+    keep, kept = keep_count(len(old), density), int(old.sum())
+    if not np.isfinite(weights).all():
+        raise Error("the weights to prune hold NaN or infinity; nothing can be ranked by size")
+    if keep > kept:
+        raise Error(f"density {density:g} would keep {keep:,} weights, but only {kept:,} are left: masks only shrink")
+    chosen = method(weights, old, keep)
+    name = getattr(method, "__name__", "the method")
+    if chosen.dtype != bool or chosen.shape != old.shape:
+        raise Error(f"{name} returned {chosen.dtype} of shape {chosen.shape}, expected a bool mask of shape {old.shape}")
+    if chosen.sum() != keep or (chosen & ~old).any():
+        revived = int((chosen & ~old).sum())
+        raise Error(f"{name} kept {int(chosen.sum()):,} weights, {revived:,} of them pruned before; expected {keep:,} "
+                    f"of those still there")
+    mask = np.ones(state.mask.shape, bool)
+    mask[prunable] = chosen
+    return mask

@@ -1,0 +1,143 @@
+"""Retraining a pruned network: fine-tuning, weight rewinding, learning-rate rewinding.
+
+A technique is a function `(trained, early, mask, schedule) -> (start, rate, stop)`: from which state, at which rates
+and up to which step the pruned network is trained again. `trained` is the state at the end of training, step T; `early`
+the state of the dense run at step T - t, where t is the retraining time; `mask` what pruning kept. All of them run the
+steps T - t .. T. Where the weights and where the rates come from is all the difference (paper, section 2):
+
+                           weights, statistics, momentum     learning rate
+    fine_tuning            final                             the last one of training, constant
+    weight_rewinding       those of step T - t               the schedule from T - t on
+    lr_rewinding           final                             the schedule from T - t on
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+
+from . import data as datasets
+from . import nn, optim, prune, train
+from .errors import Error
+from .train import Record, Recipe, State
+
+Technique = Callable[..., tuple[State, optim.Schedule, int]]
+
+
+def fine_tuning(trained: State, early: State, mask, schedule):
+    """Train on at the rate at which training ended."""
+    start = trained.masked(mask, early.step)
+    rate = optim.constant(schedule(trained.step - 1))
+    stop = trained.step
+    return start, rate, stop
+
+
+def weight_rewinding(trained: State, early: State, mask, schedule):
+    """Go back to the weights of step T - t, and train again from there as the first time."""
+    start = early.masked(mask, early.step)
+    rate = schedule
+    stop = trained.step
+    return start, rate, stop
+
+
+def lr_rewinding(trained: State, early: State, mask, schedule):
+    """Keep the weights, and go back with the learning rate only."""
+    start = trained.masked(mask, early.step)
+    rate = schedule
+    stop = trained.step
+    return start, rate, stop
+
+
+# ------------------------------------------------------------------------------------------- the paper's two controls
+
+
+def weight_rewinding_low_lr(trained: State, early: State, mask, schedule):
+    """The weights of step T - t at the last rate: is it the weights or the rates that help?"""
+    start = early.masked(mask, early.step)
+    rate = optim.constant(schedule(trained.step - 1))
+    stop = trained.step
+    return start, rate, stop
+
+
+def reinitialize(trained: State, early: State, mask, schedule, *, fresh: State):
+    """New random weights under the mask, trained for T + t steps: is it the mask alone? One-shot only.
+
+    `fresh`, the state of a new initialisation, is bound with functools.partial.
+    """
+    start = fresh.masked(mask, step=0)
+    rate = schedule                                   # beyond T it stays at its last rate
+    stop = trained.step + (trained.step - early.step)
+    return start, rate, stop
+
+
+techniques: dict[str, Technique] = {
+    "fine_tuning": fine_tuning,
+    "weight_rewinding": weight_rewinding,
+    "lr_rewinding": lr_rewinding,
+    "weight_rewinding_low_lr": weight_rewinding_low_lr,
+    "reinitialize": reinitialize,
+}
+
+
+# ------------------------------------------------------------------------------------------ one round, and many of them
+
+
+def one_round(model: nn.Module, data: datasets.Data, recipe: Recipe, trained: State, early: State, technique: Technique,
+              density: float, *, seed: int, round: int = 1, stream: int = 0,
+              method: prune.Method = prune.global_magnitude, report_every: int = 50) -> Iterator[Record]:
+    """Prune the network in the state `trained` to `density` and retrain it; the model ends in the state afterwards.
+
+    One-shot pruning is one such round on the dense network. Iterative pruning is a chain of them, each on what the one
+    before ended in, with `early` from the dense run throughout; `round` counts them from 1 and picks the data stream.
+    """
+    if not 0 <= early.step < trained.step:
+        raise Error(f"the retraining time t must be 1 to T steps: trained is at step T = {trained.step}, "
+                    f"early at step T - t = {early.step}")
+    mask = prune.new_mask(model, trained, density, method)
+    start, rate, stop = technique(trained, early, mask, recipe.rates())
+    yield from train.train(model, data, recipe, seed=seed, round=round, stream=stream, start=start, stop=stop, rate=rate,
+                           report_every=report_every)
+
+
+def densities_to(density: float | None) -> Iterator[float]:
+    """0.8, 0.64, 0.512, ... and last `density` itself; without an end if that is None."""
+    rounds = prune.rounds_to(density) if density is not None else None
+    for i in itertools.count(1) if rounds is None else range(1, rounds + 1):
+        yield density if i == rounds and density is not None else 0.8**i
+
+
+def prune_to_target(model: nn.Module, data: datasets.Data, recipe: Recipe | None = None, *, seed: int = 0,
+                    density: float | None = None, max_drop: float | None = None) -> tuple[State, list[Record]]:
+    """The paper's pruning algorithm (section 6): train; prune 20 % of what remains; rewind the learning rate and retrain
+    for the whole training time; repeat.
+
+    It ends at `density` exactly, or before the first round whose validation accuracy is more than `max_drop` points below
+    the dense network's, whichever comes first, or where fewer weights than layers would be left. The model is left
+    in the last state inside the target, which is returned with the records of all rounds. Training starts from where the
+    model is: call model.initialise(seed) for a new start; a trained model is not trained again.
+    """
+    if density is None and max_drop is None:
+        raise Error("prune_to_target needs an end: density=0.1, or max_drop=1.0 (points of validation accuracy), or both")
+    if max_drop is not None and not max_drop >= 0:
+        raise Error(f"max_drop is {max_drop}; expected points of validation accuracy, 0 or more")
+    recipe = recipe or train.default_recipe(data)
+    targets = densities_to(density)
+    layers = len(prune.prunable_layers(model))
+
+    history = _run(model, data, train.train(model, data, recipe, seed=seed))
+    inside, dense_accuracy = State.copy(model), train.evaluate(model, data.validation)
+    for round, target in enumerate(targets, 1):
+        if prune.keep_count(int(model.vectors.prunable.sum()), target) < layers:
+            break
+        early = inside.masked(inside.mask, step=0)
+        history += _run(model, data, one_round(model, data, recipe, inside, early, lr_rewinding, target,
+                                               seed=seed, round=round))
+        if max_drop is not None and history[-1].validation_accuracy < dense_accuracy - max_drop:
+            break
+        inside = State.copy(model)
+    inside.restore(model)
+    return inside, history
+
+
+def _run(model, data, records: Iterator[Record]) -> list[Record]:
+    """All the records of one training, the last one with the validation accuracy."""
+    history = list(records)
+    return [*history[:-1], train.measured(history[-1], model, data.validation)] if history else []

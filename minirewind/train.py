@@ -1,0 +1,225 @@
+"""Training: the state of a run, the step, and the one visible loop."""
+
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import data as datasets
+from . import functional, nn, optim, prune, tensor
+from .errors import Error, choose
+from .tensor import Tensor
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained: everything but the network, the data and the seed."""
+
+    steps: int
+    batch_size: int = 128
+    rate: float = 0.1
+    schedule: str = "step_decay"            # or "cosine", "constant"
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 2e-4
+
+    def __post_init__(self):
+        if self.steps < 1 or self.batch_size < 1 or not self.rate > 0:
+            raise Error(f"a recipe needs steps and a batch size from 1 and a rate above 0, "
+                        f"got {self.steps}, {self.batch_size} and {self.rate}")
+        choose("schedule", self.schedule, ("step_decay", "cosine", "constant"))
+
+    def rates(self) -> optim.Schedule:
+        """The learning-rate schedule: a function of the step."""
+        if self.schedule == "constant":
+            return optim.constant(self.rate)
+        return {"step_decay": optim.step_decay, "cosine": optim.cosine}[self.schedule](self.steps, self.rate)
+
+
+def default_recipe(data: datasets.Data) -> Recipe:
+    """The paper's recipe (182 epochs of batches of 128) for large sets; 30 epochs of 64 for those under 10,000 images."""
+    images = len(data.train)
+    return Recipe(30 * images // 64, 64) if images < 10_000 else Recipe(math.ceil(182 * images / 128))
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """A run at one step, whole: with it and the recipe, training goes on to the same bits."""
+
+    step: int
+    weights: Any            # (P,)
+    momentum: Any           # (P,)
+    mask: Any               # (P,) bool
+    statistics: Any         # (S,)
+
+    @staticmethod
+    def copy(model: nn.Module) -> "State":
+        """The model's state now; what happens to the model later does not touch it."""
+        v = nn.pack(model)
+        return State(v.step, v.weights.copy(), v.momentum.copy(), v.mask.copy(), v.statistics.copy())
+
+    def restore(self, model: nn.Module) -> None:
+        """Put the model back into this state, in place; what happens to it later does not touch the state."""
+        v = nn.pack(model)
+        for name in ("weights", "momentum", "mask", "statistics"):
+            own, kept = getattr(v, name), getattr(self, name)
+            if own.shape != kept.shape:
+                raise Error(f"this state is of another network: it has {kept.size:,} {name}, the model has {own.size:,}")
+        v.step = self.step
+        v.weights[...] = self.weights
+        v.momentum[...] = self.momentum
+        v.statistics[...] = self.statistics
+        v.set_mask(self.mask)
+
+    def masked(self, mask, step: int) -> "State":
+        """This state under another mask, applied to weights and momentum, and at another step."""
+        weights, momentum = self.weights.copy(), self.momentum.copy()
+        weights[~mask] = 0
+        momentum[~mask] = 0
+        return State(step, weights, momentum, mask.copy(), self.statistics.copy())
+
+
+@dataclass
+class Clock:
+    """What changes from step to step, and the run's constants that decide a batch; the step function reads it."""
+
+    seed: int
+    stream: int
+    round: int
+    batch_size: int
+    step: int = 0
+    rate: float = 0.0
+    loss: Any = math.nan
+
+
+@dataclass(frozen=True)
+class Record:
+    """One report of a run."""
+
+    step: int                               # updates done
+    loss: float                             # of the last batch
+    rate: float                             # of the last update
+    density: float                          # kept share of the prunable weights
+    layer_densities: dict[str, float]       # the same for each prunable parameter
+    empty_layers: tuple[str, ...]           # those with nothing left
+    sign_flips: float                       # share of the kept weights whose sign differs from this run's start
+    seconds: float                          # since this run's start
+    validation_accuracy: float | None = None    # percent; filled in where it was measured
+
+
+def one_step(model: nn.Module, optimiser: optim.SGD, data: datasets.Data, clock: Clock) -> None:
+    """Batch, forward, backward, update."""
+    x, y = datasets.batch(data, clock.batch_size, clock, optimiser.backend)
+    x = Tensor(x, dtype=optimiser.vectors.weights.dtype, device=next(model.parameters()).device)
+    optimiser.zero_grad()
+    loss = functional.cross_entropy(model(x), Tensor(y, device=x.device))
+    loss.backward()
+    optimiser.step(clock.rate)
+    clock.loss = loss.data
+
+
+def train(model: nn.Module, data: datasets.Data, recipe: Recipe, *, seed: int, round: int = 0, stream: int = 0,
+          start: State | None = None, stop: int | None = None, rate: optim.Schedule | None = None,
+          report_every: int = 50) -> Iterator[Record]:
+    """Train from the state `start` (None: from where the model is) to the step `stop`, reporting on the way.
+
+    `seed`, `stream` and `round` say which data stream; `rate` replaces the recipe's schedule. A generator: it trains
+    while the caller asks for records, which come at every multiple of `report_every` steps and at the end. At a NaN it
+    stops with an Error that names the step and the first tensor that was not finite.
+    """
+    if start is not None:
+        start.restore(model)
+    vectors = nn.pack(model)
+    stop = recipe.steps if stop is None else stop
+    rate = recipe.rates() if rate is None else rate
+    if stop < vectors.step:
+        raise Error(f"train: the start is at step {vectors.step}, after the stop at step {stop}")
+    if report_every < 1:
+        raise Error(f"train: report_every counts steps, expected at least 1, got {report_every}")
+
+    optimiser = optim.SGD(model, recipe.momentum, recipe.nesterov, recipe.weight_decay)
+    clock = Clock(seed, stream, round, recipe.batch_size)
+    model.clock = clock
+    step = optimiser.backend.capture(functools.partial(one_step, model, optimiser, data, clock))
+    report = Reporter(model)
+    last = State.copy(model)
+
+    while vectors.step < stop:
+        model.train()
+        clock.step = vectors.step
+        clock.rate = rate(clock.step)
+        step()
+        if vectors.step % report_every == 0 or vectors.step == stop:
+            if not (np.isfinite(float(clock.loss)) and np.isfinite(vectors.weights).all()):
+                explain_nan(model, optimiser, data, clock, last, rate)
+            last = State.copy(model)
+            yield report(clock)
+
+
+class Reporter:
+    """Makes the records of one run; the mask does not change during it."""
+
+    def __init__(self, model: nn.Module):
+        self.began = time.perf_counter()
+        self.vectors = model.vectors
+        self.signs = np.sign(self.vectors.weights)
+        self.layers = prune.layer_densities(model)
+        self.density = prune.density(self.vectors.mask, self.vectors.prunable)
+
+    def __call__(self, clock: Clock) -> Record:
+        flips = (np.sign(self.vectors.weights) * self.signs < 0).sum() / max(1, self.vectors.mask.sum())
+        empty = tuple(name for name, density in self.layers.items() if density == 0)
+        return Record(self.vectors.step, float(clock.loss), clock.rate, self.density, self.layers, empty, float(flips),
+                      time.perf_counter() - self.began)
+
+
+def explain_nan(model, optimiser, data, clock, last: State, rate) -> None:
+    """Run the interval since the state `last` again, step by step, and raise an Error that names the first bad tensor."""
+    last.restore(model)
+    names = {id(p): name for name, p in model.named_parameters()}
+    for name, p in model.named_parameters():
+        if not np.isfinite(p.data).all():
+            raise Error(f"{name} holds NaN or infinity at step {last.step}, before any update")
+    while True:
+        clock.step = optimiser.vectors.step
+        clock.rate = rate(clock.step)
+        with np.errstate(all="ignore"), tensor.recording() as calls:
+            one_step(model, optimiser, data, clock)
+        advice = f"the learning rate was {clock.rate:g}; try a lower one, or a warm-up"
+        for call in calls:
+            if not np.isfinite(call.output.data).all():
+                of = next((f" with {names[id(x)]}" for x in call.inputs if id(x) in names), "")
+                raise Error(f"training stopped at step {clock.step}: the output of {call.function.__name__}{of}, "
+                            f"shape {call.output.shape}, is not finite\n{advice}")
+        for name, p in model.named_parameters():
+            for what, array in (("gradient", p.grad), ("updated value", p.data)):
+                if not np.isfinite(array).all():
+                    raise Error(f"training stopped at step {clock.step}: the {what} of {name} is not finite\n{advice}")
+
+
+def evaluate(model: nn.Module, split: datasets.Split, batch_size: int = 500) -> float:
+    """The share of images whose largest score is their label's, in percent. The model's modes are as before afterwards."""
+    parameter = next(model.parameters())
+    modes = [(module, module.training) for _, module in model.named_modules()]
+    model.eval()
+    correct = 0
+    try:
+        with tensor.no_grad():
+            for begin in range(0, len(split), batch_size):
+                x, y = datasets.whole(split, begin, begin + batch_size, parameter.backend)
+                scores = model(Tensor(x, dtype=parameter.dtype, device=parameter.device)).data      # (n, K)
+                correct += int((scores.argmax(axis=1) == y).sum())
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    return 100 * correct / len(split)
+
+
+def measured(record: Record, model: nn.Module, split: datasets.Split) -> Record:
+    """The record with the validation accuracy of the model as it is now."""
+    return dataclasses.replace(record, validation_accuracy=evaluate(model, split))
