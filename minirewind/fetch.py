@@ -1,7 +1,7 @@
 """Where the files of the well-known data sets come from, and how they are read.
 
-A set lies in a folder of its own name: `FOLDER/cifar10/`, `FOLDER/mnist/`, ... Archives are read in one pass in memory,
-never unpacked onto the disk, and nothing is ever unpickled. What cannot be read is an Error that names the file.
+A set lies in a folder of its own name: `FOLDER/cifar10/`, `FOLDER/mnist/`, ... An archive is read in one pass in
+memory, never unpacked onto the disk, and nothing is ever unpickled. What cannot be read is an Error that names the file.
 """
 
 import gzip
@@ -10,6 +10,7 @@ import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import NoReturn
 
 import numpy as np
@@ -125,7 +126,7 @@ def home(folder: str | Path | None = None) -> Path:
     return Path(import_pooch().os_cache("minirewind"))
 
 
-def import_pooch():
+def import_pooch() -> ModuleType:
     """Pooch, which finds the cache folder, downloads and verifies."""
     try:
         import pooch
@@ -154,13 +155,12 @@ def fetch(name: str, folder: str | Path | None = None, progress: bool = True) ->
 
 def fetch_file(file: File, mirrors: tuple[str, ...], place: Path, progress: bool) -> None:
     """Download one file into `place`, from the first mirror that has it whole."""
+    pooch = import_pooch()
     problem: Exception | None = None
     for mirror in mirrors:
         try:
-            import_pooch().retrieve(mirror + file.name, f"sha256:{file.sha256}", file.name, place, progressbar=progress)
+            pooch.retrieve(mirror + file.name, f"sha256:{file.sha256}", file.name, place, progressbar=progress)
             return
-        except Error:
-            raise
         except (OSError, ValueError) as trouble:        # no connection, a page that is not there; another hash
             problem = trouble
     size = f" of {file.size:,} bytes" if file.size else ""
@@ -179,7 +179,8 @@ def read(name: str, folder: str | Path | None = None) -> tuple[Arrays, Arrays]:
     if isinstance(source, Cifar):
         return read_cifar(name, source, base)
     # MNIST and Fashion-MNIST give their files the same names: only the folder's name tells them apart.
-    return read_mnist(name, source, base if base.name == name else base / name)
+    itself = base.name == name and not (base / name).is_dir()
+    return read_mnist(name, source, base if itself else base / name)
 
 
 def missing(name: str, wanted: str, place: Path) -> NoReturn:
@@ -193,19 +194,17 @@ def damaged(path: Path, found: str, expected: str) -> NoReturn:
 
 
 def read_cifar(name: str, source: Cifar, base: Path) -> tuple[Arrays, Arrays]:
-    """From the unpacked folder if there is one, else from the archive; in `base/name` or in `base`."""
+    """From the unpacked folder if there is one, else from the archive; in `base/name`, in `base`, or `base` itself."""
     archive = source.files[0].name
-    for place in (base / name, base):
-        if (place / source.folder).is_dir():
-            path = place / source.folder
-            contents = read_folder(name, path, source)
-            break
-        if (place / archive).is_file():
-            path = place / archive
-            contents = read_archive(path, source)
-            break
+    folders = (base / name / source.folder, base / source.folder, base)
+    folder = next((path for path in folders if path.name == source.folder and path.is_dir()), None)
+    packed = next((path for path in (base / name / archive, base / archive) if path.is_file()), None)
+    if folder:
+        path, contents = folder, read_folder(name, folder, source)
+    elif packed:
+        path, contents = packed, read_archive(packed, source)
     else:
-        missing(name, f"{archive} and no {source.folder}", base / name)
+        missing(name, f"{archive} and no {source.folder}", base)
     return cifar_arrays(path, contents, source.train, source), cifar_arrays(path, contents, source.test, source)
 
 
@@ -213,9 +212,12 @@ def read_folder(name: str, folder: Path, source: Cifar) -> dict[str, bytes]:
     """The contents of the .bin files by name."""
     contents = {}
     for member in source.train | source.test:
-        if not (folder / member).is_file():
+        try:
+            contents[member] = (folder / member).read_bytes()
+        except FileNotFoundError:
             missing(name, member, folder)
-        contents[member] = (folder / member).read_bytes()
+        except OSError as problem:
+            damaged(folder / member, f"it cannot be read ({problem.strerror})", "a file")
     return contents
 
 
