@@ -1,7 +1,7 @@
 """Where the files of the well-known data sets come from, and how they are read.
 
 A set lies in a folder of its own name: `FOLDER/cifar10/`, `FOLDER/mnist/`, ... An archive is read in one pass in
-memory, never unpacked onto the disk, and nothing is ever unpickled. What cannot be read is an Error that names the file.
+memory, never unpacked onto the disk, and nothing is ever unpickled. A file that cannot be read is an Error naming it.
 """
 
 import gzip

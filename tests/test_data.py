@@ -33,7 +33,8 @@ def split(count=10, shape=(3, 5, 6), classes=4, seed=0, dtype=np.uint8):
 
 
 def dataset(count=10, pad=2, flip=True, dtype=np.uint8):
-    return data.Data(split(count, dtype=dtype), split(4, seed=1, dtype=dtype), split(7, seed=2, dtype=dtype), 4, pad, flip)
+    train, validation, test = (split(n, seed=seed, dtype=dtype) for seed, n in enumerate((count, 4, 7)))
+    return data.Data(train, validation, test, 4, pad, flip)
 
 
 # --- The hash --------------------------------------------------------------------------------------------------------
