@@ -1,1 +1,13 @@
-"""minirewind: retraining pruned networks three ways, on an autograd you can read."""
+"""minirewind: retraining pruned networks three ways, on an autograd you can read.
+
+    import minirewind as mr
+
+Everything is reached through its module: mr.tensor.Tensor, mr.models.resnet, mr.retrain.lr_rewinding, ...
+"""
+
+from . import data, functional, kernels, models, nn, optim, prune, retrain, tensor, train
+from .errors import Error
+
+__version__ = "0.1.0"
+
+__all__ = ["Error", "data", "functional", "kernels", "models", "nn", "optim", "prune", "retrain", "tensor", "train"]

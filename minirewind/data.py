@@ -6,9 +6,8 @@ at any step sees what it would have seen, and the three retraining strategies ca
 """
 
 import math
-import operator
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -16,8 +15,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from . import fetch
+from . import fetch, kernels
 from .errors import Error, choose
+from .kernels import hashing
 
 
 class Clock(Protocol):
@@ -31,10 +31,14 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images (N, C, H, W), uint8 or float, and their labels (N,), integers from 0."""
+    """Images (N, C, H, W), uint8 or float, and their labels (N,), integers from 0.
+
+    `table` is how uint8 images become the network's input; the Data that a split belongs to fills it in.
+    """
 
     images: NDArray
     labels: NDArray
+    table: NDArray | None = None
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
@@ -92,6 +96,10 @@ class Data:
             if split.labels.max() >= self.classes:
                 raise Error(f"Data: a label in {name} is {split.labels.max()}, "
                             f"expected 0 to {self.classes - 1} for {self.classes} classes")
+        if self.train.images.dtype == np.uint8:
+            table = normalising_table(self.train.images)
+            for name in ("train", "validation", "test"):
+                object.__setattr__(self, name, replace(getattr(self, name), table=table))
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -99,60 +107,39 @@ class Data:
         _, channels, height, width = self.train.images.shape
         return channels, height, width
 
-    @cached_property
+    @property
     def table(self) -> NDArray | None:
-        """(C, 256) float32: (value - mean) / std by channel, of the training images; None if those are float.
+        """(C, 256) float32: the input value of every pixel value, by channel; None for float images."""
+        return self.train.table
 
-        The sums are integers and therefore exact, so the table has the same bits on every machine, and so has every
-        device that looks its inputs up.
-        """
-        if self.train.images.dtype != np.uint8:
-            return None
-        values = np.arange(256)
-        table = np.empty((self.input_shape[0], 256), np.float32)
-        for c, row in enumerate(table):
-            # In parts, because bincount makes eight bytes of each one it counts.
-            parts = np.array_split(self.train.images[:, c], 1 + len(self.train) // 1000)
-            counts = sum(np.bincount(part.ravel(), minlength=256) for part in parts)
-            n, total, squares = (int((counts * values**power).sum()) for power in (0, 1, 2))
-            std = math.sqrt(n * squares - total**2) / n
-            row[:] = (values - total / n) / (std or 1.0)
-        return table
+
+def normalising_table(images: NDArray) -> NDArray:
+    """(C, 256) float32: (value - mean) / std by channel, of the uint8 images (N, C, H, W).
+
+    The sums are integers and therefore exact, so the table has the same bits on every machine, and so has every device
+    that looks its inputs up.
+    """
+    values = np.arange(256)
+    table = np.empty((images.shape[1], 256), np.float32)
+    for c, row in enumerate(table):
+        # In parts, because bincount makes eight bytes of each one it counts.
+        parts = np.array_split(images[:, c], 1 + len(images) // 1000)
+        counts = sum(np.bincount(part.ravel(), minlength=256) for part in parts)
+        n, total, squares = (int((counts * values**power).sum()) for power in (0, 1, 2))
+        std = math.sqrt(n * squares - total**2) / n
+        row[:] = (values - total / n) / (std or 1.0)
+    return table
 
 
 # --- Numbers from a hash ---------------------------------------------------------------------------------------------
-
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)      # 2**64 / golden ratio, odd: multiples of it are spread evenly
 
 # The first word of every key: what its numbers are for. Numbers for different purposes are independent.
 PERMUTATION, AUGMENTATION, SPLIT, SUBSET = range(4)
 
 
-def mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finaliser of splitmix64: a one-to-one map of 64 bits in which each input bit flips half of the output."""
-    with np.errstate(over="ignore"):        # arithmetic modulo 2**64 is what is meant
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return x ^ (x >> np.uint64(31))
-
-
-def hash_words(*words: Any) -> NDArray[np.uint64]:
-    """A 64-bit hash of a key; words are integers or integer arrays, broadcast against each other.
-
-    `hash_words(*key, i)` is number i of the generator splitmix64 that starts in the state `hash_words(*key)`.
-    """
-    state = np.zeros((), np.uint64)
-    for word in words:
-        if not isinstance(word, np.ndarray):
-            word = np.array(operator.index(word) % 2**64, np.uint64)        # -1 is 2**64 - 1, as in C
-        with np.errstate(over="ignore"):
-            state = mix(state + GOLDEN * (word.astype(np.uint64) + np.uint64(1)))
-    return state
-
-
 def shuffled(count: int, *key: int) -> NDArray[np.int64]:
     """The numbers 0 .. count-1 in an order that depends on the key only."""
-    return np.argsort(hash_words(*key, np.arange(count)), kind="stable")
+    return np.argsort(hashing.hash_words(*key, np.arange(count)), kind="stable")
 
 
 # --- The batch of a step ---------------------------------------------------------------------------------------------
@@ -189,7 +176,7 @@ def crops_and_flips(
     Each image has one hash; its upper 24 bits make dy, the next 24 make dx, the last one makes the flip. 24 bits are a
     fraction of 2**24: times the number of places, rounded down, it is a place.
     """
-    bits = hash_words(AUGMENTATION, clock.seed, clock.stream, clock.round, clock.step, np.arange(batch_size))
+    bits = hashing.hash_words(AUGMENTATION, clock.seed, clock.stream, clock.round, clock.step, np.arange(batch_size))
     places, low = np.uint64(2 * pad + 1), np.uint64(2**24 - 1)
     dy = ((bits >> np.uint64(40)) * places) >> np.uint64(24)
     dx = (((bits >> np.uint64(16)) & low) * places) >> np.uint64(24)
@@ -201,24 +188,21 @@ def batch(data: Data, batch_size: int, clock: Clock, backend: Any = None) -> tup
     """x (B, C, H, W) and y (B,) of a training step: a function of the clock's seed, stream, round and step only."""
     index = batch_indices(len(data.train), batch_size, clock)
     dy, dx, flip = crops_and_flips(batch_size, data.pad, data.flip, clock)
-    x = (backend or cpu()).crop_flip_normalise(data.train.images, index, dy, dx, flip, data.pad, data.table)
+    backend = backend or kernels.backend("cpu")
+    x = backend.crop_flip_normalise(data.train.images, index, dy, dx, flip, data.pad, data.table)
     return x, data.train.labels[index].astype(np.int64)
 
 
-def whole(
-    split: Split, table: NDArray | None, start: int, stop: int, backend: Any = None
-) -> tuple[NDArray, NDArray[np.int64]]:
-    """x and y of the images start .. stop-1 of a split, neither cropped nor mirrored; `table` is `data.table`."""
+def whole(split: Split, start: int, stop: int, backend: Any = None) -> tuple[NDArray, NDArray[np.int64]]:
+    """x and y of the images start .. stop-1 of a split, neither cropped nor mirrored."""
+    if split.images.dtype == np.uint8 and split.table is None:
+        raise Error("this split of uint8 images belongs to no Data, so nothing says how to normalise it;\n"
+                    "take it from one: Data(train, validation, test, classes).test")
     index = np.arange(len(split))[start:stop]
     zero = np.zeros(len(index), np.int64)
-    x = (backend or cpu()).crop_flip_normalise(split.images, index, zero, zero, zero.astype(bool), 0, table)
+    backend = backend or kernels.backend("cpu")
+    x = backend.crop_flip_normalise(split.images, index, zero, zero, zero.astype(bool), 0, split.table)
     return x, split.labels[index].astype(np.int64)
-
-
-def cpu() -> Any:
-    """The backend of a caller that names none."""
-    from . import kernels
-    return kernels.backend("cpu")
 
 
 # --- The data sets by name -------------------------------------------------------------------------------------------

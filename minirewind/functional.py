@@ -84,9 +84,8 @@ class Dropout(Function):
     """z = x / (1 - p) where the hash of (key, position) keeps it, else 0"""
 
     def forward(self, x, p, key):
-        position = np.arange(x.size, dtype=np.uint64).reshape(x.shape)
-        uniform = (hashing.mix(hashing.mix(np.uint64(key)) + hashing.GOLDEN * position) >> np.uint64(11)) * 2.0**-53
-        keep = self.xp.asarray(uniform >= p)
+        uniform = (hashing.hash_words(key, np.arange(x.size)) >> np.uint64(11)) * 2.0**-53     # in [0, 1)
+        keep = self.xp.asarray(uniform >= p).reshape(x.shape)
         self.scale = keep * x.dtype.type(0 if p == 1 else 1 / (1 - p))
         return x * self.scale
 
@@ -148,14 +147,15 @@ class Conv2d(Function):
 def conv2d(x, weight, bias=None, stride=1, padding=0) -> Tensor:
     """Slide the filters weight (K, C, R, S) over the images x (N, C, H, W).    -> (N, K, P, Q)
 
-    `stride` and `padding` (zeros on every side) are numbers or (vertical, horizontal) pairs; padding may also be "valid"
-    or "same". P = (H + 2 padding - R) // stride + 1, Q likewise. A single image (C, H, W) gives (K, P, Q).
+    `stride` and `padding` (zeros on every side) are numbers or (vertical, horizontal) pairs; padding also "valid" or
+    "same". P = (H + 2 padding - R) // stride + 1, Q likewise. A single image (C, H, W) gives (K, P, Q).
     """
     x, weight = as_tensor(x), as_tensor(weight)
     if x.ndim == 3:
         return conv2d(x.reshape(1, *x.shape), weight, bias, stride, padding)[0]
     if x.ndim != 4 or weight.ndim != 4:
-        raise Error(f"conv2d: x has shape {x.shape}, the filters {weight.shape}; expected (N, C, H, W) and (K, C, R, S)")
+        raise Error(f"conv2d: x has shape {x.shape}, the filters {weight.shape}; "
+                    f"expected (N, C, H, W) and (K, C, R, S)")
     if x.shape[1] != weight.shape[1]:
         raise Error(f"conv2d: x has {x.shape[1]} channels (N, C, H, W) = {x.shape} "
                     f"but the filters want {weight.shape[1]} (K, C, R, S) = {weight.shape}")
@@ -244,7 +244,8 @@ class BatchNorm(Function):
     The kernels behind it do everything in one pass over the images, forward, and in two, backward.
     """
 
-    def forward(self, x, weight, bias, residual=None, *, running_mean, running_var, training, momentum, eps, relu=False):
+    def forward(self, x, weight, bias, residual=None, *,
+                running_mean, running_var, training, momentum, eps, relu=False):
         if training:
             mean, inverse_std = self.backend.moments(x, eps, running_mean, running_var, momentum)
         else:
@@ -294,7 +295,8 @@ def batch_norm_steps(x, running_mean, running_var, weight=None, bias=None, train
         others = (0, *range(2, x.ndim))
         mean = x.mean(others, keepdim=True)
         variance = ((x - mean) * (x - mean)).mean(others, keepdim=True)
-        _update_running(*statistics.values(), mean.data.ravel(), variance.data.ravel(), x.size // x.shape[1], momentum)
+        _update_running(**statistics, mean=mean.data.ravel(), variance=variance.data.ravel(),
+                        count=x.size // x.shape[1], momentum=momentum)
     else:
         mean, variance = (Tensor(s, device=x.device).reshape(channels) for s in statistics.values())
     normal = (x - mean) / (variance + eps).sqrt()
@@ -385,7 +387,7 @@ def _scores_and_classes(x, target):
     if target.dtype.kind not in "iu":
         raise Error(f"cross_entropy: the target holds class indices, expected integers, got {target.dtype}")
     K = x.shape[1]
-    if target.size and not (0 <= target.data.min() and target.data.max() < K):
+    if target.size and not (target.data.min() >= 0 and target.data.max() < K):
         raise Error(f"cross_entropy: classes run from 0 to {K - 1}, the target from {target.data.min()} "
                     f"to {target.data.max()}")
     if x.ndim > 2:

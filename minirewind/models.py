@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import re
+from typing import Any
 
 from . import nn
 from .errors import Error, choose
@@ -17,8 +18,10 @@ class Block(nn.Module):
         self.bn1 = nn.BatchNorm2d(K, momentum=bn_momentum)
         self.conv2 = nn.Conv2d(K, K, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(K, momentum=bn_momentum)
-        self.downsample = (nn.Sequential(nn.Conv2d(C, K, 1, stride, bias=False), nn.BatchNorm2d(K, momentum=bn_momentum))
-                           if project else None)
+        self.downsample = None
+        if project:
+            self.downsample = nn.Sequential(nn.Conv2d(C, K, 1, stride, bias=False),
+                                            nn.BatchNorm2d(K, momentum=bn_momentum))
 
     def forward(self, x):
         shortcut = x if self.downsample is None else self.downsample(x)
@@ -35,14 +38,17 @@ class ResNet(nn.Module):
     def __init__(self, depth: int, width: int, input_shape, classes: int, bn_momentum: float):
         self.conv1 = nn.Conv2d(input_shape[0], width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width, momentum=bn_momentum)
-        C = width
-        for stage, K in enumerate((width, 2 * width, 4 * width), 1):
-            blocks = []
-            for i in range((depth - 2) // 6):
-                blocks.append(Block(C, K, 2 if stage > 1 and i == 0 else 1, i == 0, bn_momentum))
-                C = K
-            setattr(self, f"layer{stage}", nn.Sequential(*blocks))
-        self.fc = nn.Linear(C, classes, initial=nn.normal(0.01))
+        blocks = (depth - 2) // 6
+        self.layer1 = self._stage(blocks, width, width, 1, bn_momentum)
+        self.layer2 = self._stage(blocks, width, 2 * width, 2, bn_momentum)
+        self.layer3 = self._stage(blocks, 2 * width, 4 * width, 2, bn_momentum)
+        self.fc = nn.Linear(4 * width, classes, initial=nn.normal(0.01))
+
+    @staticmethod
+    def _stage(blocks: int, C: int, K: int, stride: int, bn_momentum: float) -> nn.Sequential:
+        """The first block changes the number of channels, and the size of the maps by its stride."""
+        return nn.Sequential(*(Block(C if i == 0 else K, K, stride if i == 0 else 1, i == 0, bn_momentum)
+                               for i in range(blocks)))
 
     def forward(self, x):
         x = self.bn1.add_relu(self.conv1(x))               # (N, width, H, W)
@@ -119,7 +125,7 @@ def build(name: str, *, input_shape, classes: int, bn_momentum: float = 0.1) -> 
     "resnet20", "resnet8-8" (depth 8, width 8), "vgg16", "lenet_300_100", or "package.module:factory": a function that
     returns an nn.Module and takes those of the keywords input_shape, classes and bn_momentum that it names.
     """
-    wanted = {"input_shape": tuple(input_shape), "classes": classes, "bn_momentum": bn_momentum}
+    wanted: dict[str, Any] = {"input_shape": tuple(input_shape), "classes": classes, "bn_momentum": bn_momentum}
     if ":" in name:
         factory = _imported(name)
     elif match := re.fullmatch(r"resnet(\d+)(?:-(\d+))?", name):

@@ -51,7 +51,7 @@ class Parameter(Tensor):
 
     In a packed model `data`, `grad`, `mask` and `momentum` are views into the model's vectors; before that mask and
     momentum are None. `prunable` says whether pruning may mask its entries, and may be set. `mask_version` counts the
-    changes of its mask. `initial` is how `Module.initialise` fills it: from its own first values, unless told otherwise.
+    changes of its mask. `initial` is how `Module.initialise` fills it: with its own first values by default.
     """
 
     def __init__(self, data, prunable: bool = False, initial: Initial | None = None):
@@ -78,7 +78,7 @@ class Buffer(Tensor):
 
     def __init__(self, data):
         super().__init__(data)
-        self.initial = constant(self.data.copy())
+        self.first = self.data.copy()
 
 
 def _born(initial: Initial, *shape: int, prunable: bool = False) -> Parameter:
@@ -118,7 +118,7 @@ class Module:
         for name, child in self._children():
             yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
 
-    def _named(self, kind: type) -> Iterator[tuple[str, Any]]:
+    def _named(self, kind) -> Iterator[tuple[str, Any]]:
         seen = set()
         for prefix, module in self.named_modules():
             for name, value in vars(module).items():
@@ -167,9 +167,10 @@ class Module:
             raise Error(f"initialise: seed and round count from 0, got seed {seed} and round {round}")
         for name, parameter in self.named_parameters():
             generator = np.random.default_rng([seed, round, *name.encode()])
-            parameter.data[...] = parameter.backend.asarray(parameter.initial(generator, parameter.shape), parameter.dtype)
+            values = parameter.initial(generator, parameter.shape)
+            parameter.data[...] = parameter.backend.asarray(values, parameter.dtype)
         for _, buffer in self.named_buffers():
-            buffer.data[...] = buffer.initial(None, buffer.shape)
+            buffer.data[...] = buffer.first
         if self.vectors is not None:
             self.vectors.step = 0
             self.vectors.momentum[...] = 0
@@ -239,8 +240,8 @@ class Module:
         for name, module in self.named_modules():
             own = [v for v in vars(module).values() if isinstance(v, Parameter)]
             if own or module.extra_repr():
-                shapes = " ".join(str(p.shape) for p in own)
-                lines.append((name, f"{type(module).__name__}({module.extra_repr()})", shapes, sum(p.size for p in own)))
+                kind, shapes = f"{type(module).__name__}({module.extra_repr()})", " ".join(str(p.shape) for p in own)
+                lines.append((name, kind, shapes, sum(p.size for p in own)))
         widths = [max((len(line[i]) for line in lines), default=0) for i in range(3)]
         body = [f"  {n:{widths[0]}}  {k:{widths[1]}}  {s:{widths[2]}}  {c:>9,}" for n, k, s, c in lines]
         total, prunable = (sum(p.size for p in self.parameters() if p.prunable or every) for every in (True, False))
@@ -297,7 +298,8 @@ class Conv2d(Module):
 
     def extra_repr(self) -> str:
         K, C, *size = self.weight.shape
-        return f"{C}, {K}, {size[0] if size[0] == size[1] else tuple(size)}, stride={self.stride}, padding={self.padding}"
+        kernel_size = size[0] if size[0] == size[1] else tuple(size)
+        return f"{C}, {K}, {kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
 class BatchNorm2d(Module):
@@ -373,7 +375,7 @@ class Flatten(Module):
 
 
 class Dropout(Module):
-    """In training, zeros with probability p. Which ones is a function of (seed, stream, round, step) and the layer's name."""
+    """In training, zeros with probability p; which ones is a function of the clock and the layer's name."""
 
     def __init__(self, p: float = 0.5):
         self.p = p
@@ -421,14 +423,15 @@ class Vectors:
             raise Error(f"pack: {type(model).__name__} has no parameters; set nn.Parameter or layers as attributes")
         if len({(p.dtype, p.device) for p in leaves}) > 1:
             found = sorted({f"{p.dtype} on {p.device}" for p in leaves})
-            raise Error(f"pack: all parameters must share a dtype and a device, found {', '.join(found)}; try model.to(...)")
+            raise Error(f"pack: the parameters must share dtype and device, found {', '.join(found)}")
         xp, dtype = leaves[0].backend.xp, leaves[0].dtype
         self.step = 0
         self.weights = xp.concatenate([p.data.reshape(-1) for p in leaves])
         self.gradients = xp.zeros_like(self.weights)
         self.momentum = xp.zeros_like(self.weights)
         self.mask = xp.ones(self.weights.shape, bool)
-        self.statistics = xp.concatenate([xp.empty(0, dtype), *(b.data.reshape(-1) for _, b in self._buffers)], dtype=dtype)
+        statistics = [b.data.reshape(-1) for _, b in self._buffers]
+        self.statistics = xp.concatenate([xp.empty(0, dtype), *statistics], dtype=dtype)
         layers, start = [], 0
         for name, p in self._parameters:
             layer = Layer(name, p.shape, start, start + p.size)

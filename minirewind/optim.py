@@ -75,7 +75,8 @@ class SGD:
     def step(self, rate) -> None:
         """One update of all the weights, in one pass over the vectors."""
         v = self.vectors
-        self.backend.sgd(v.weights, v.gradients, v.momentum, v.mask, rate, self.momentum, self.nesterov, self.weight_decay)
+        self.backend.sgd(v.weights, v.gradients, v.momentum, v.mask, rate,
+                         self.momentum, self.nesterov, self.weight_decay)
         v.step += 1
 
     def step_steps(self, rate) -> None:

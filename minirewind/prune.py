@@ -49,7 +49,7 @@ def random_mask(weights, mask, keep: int, *, key: int):
 
 
 def shares(keep: int, layers, mask) -> list[int]:
-    """`keep` divided among layers in proportion to their sizes, by largest remainder; none above what its mask keeps."""
+    """`keep` divided among layers in proportion to size, by largest remainder; none above what its mask keeps."""
     sizes = np.array([layer.stop - layer.start for layer in layers])
     alive = np.array([int(mask[layer.start : layer.stop].sum()) for layer in layers])
     exact = keep * sizes / sizes.sum()
@@ -66,7 +66,7 @@ def shares(keep: int, layers, mask) -> list[int]:
 def keep_count(prunable: int, density: float) -> int:
     """How many of `prunable` weights a density keeps: the nearest whole number, at least one."""
     if not 0 < density <= 1:
-        raise Error(f"density {density} is not in (0, 1]: it is the kept share of the prunable weights; 0.1 keeps a tenth")
+        raise Error(f"density {density} is not in (0, 1]: the kept share of the prunable weights, 0.1 for a tenth")
     return max(1, math.floor(density * prunable + 0.5))
 
 
@@ -120,7 +120,7 @@ def new_mask(model: nn.Module, state, density: float, method: Method = global_ma
     chosen = method(weights, old, keep)
     name = getattr(method, "__name__", "the method")
     if chosen.dtype != bool or chosen.shape != old.shape:
-        raise Error(f"{name} returned {chosen.dtype} of shape {chosen.shape}, expected a bool mask of shape {old.shape}")
+        raise Error(f"{name} returned {chosen.dtype} of shape {chosen.shape}, expected a bool mask, {old.shape}")
     if chosen.sum() != keep or (chosen & ~old).any():
         revived = int((chosen & ~old).sum())
         raise Error(f"{name} kept {int(chosen.sum()):,} weights, {revived:,} of them pruned before; expected {keep:,} "

@@ -11,13 +11,15 @@ steps T - t .. T. Where the weights and where the rates come from is all the dif
     lr_rewinding           final                             the schedule from T - t on
 """
 
+import dataclasses
 import itertools
+import warnings
 from collections.abc import Callable, Iterator
 
 from . import data as datasets
 from . import nn, optim, prune, train
 from .errors import Error
-from .train import Record, Recipe, State
+from .train import Recipe, Record, State
 
 Technique = Callable[..., tuple[State, optim.Schedule, int]]
 
@@ -93,8 +95,8 @@ def one_round(model: nn.Module, data: datasets.Data, recipe: Recipe, trained: St
                     f"early at step T - t = {early.step}")
     mask = prune.new_mask(model, trained, density, method)
     start, rate, stop = technique(trained, early, mask, recipe.rates())
-    yield from train.train(model, data, recipe, seed=seed, round=round, stream=stream, start=start, stop=stop, rate=rate,
-                           report_every=report_every)
+    yield from train.train(model, data, recipe, seed=seed, round=round, stream=stream,
+                           start=start, stop=stop, rate=rate, report_every=report_every)
 
 
 def densities_to(density: float | None) -> Iterator[float]:
@@ -106,38 +108,36 @@ def densities_to(density: float | None) -> Iterator[float]:
 
 def prune_to_target(model: nn.Module, data: datasets.Data, recipe: Recipe | None = None, *, seed: int = 0,
                     density: float | None = None, max_drop: float | None = None) -> tuple[State, list[Record]]:
-    """The paper's pruning algorithm (section 6): train; prune 20 % of what remains; rewind the learning rate and retrain
-    for the whole training time; repeat.
+    """The paper's pruning algorithm (Algorithm 1): train; prune 20 % of what remains; rewind the learning rate and
+    retrain for the whole training time; repeat.
 
-    It ends at `density` exactly, or before the first round whose validation accuracy is more than `max_drop` points below
-    the dense network's, whichever comes first, or where fewer weights than layers would be left. The model is left
-    in the last state inside the target, which is returned with the records of all rounds. Training starts from where the
-    model is: call model.initialise(seed) for a new start; a trained model is not trained again.
+    It ends at `density` exactly, or before the first round whose validation accuracy is more than `max_drop` points
+    below the dense network's, whichever comes first, or where fewer weights than layers would be left. The model is
+    left in the last state inside the target, which is returned with the records of all rounds. Training starts from
+    where the model is: call model.initialise(seed) for a new start; a trained model is not trained again.
     """
     if density is None and max_drop is None:
-        raise Error("prune_to_target needs an end: density=0.1, or max_drop=1.0 (points of validation accuracy), or both")
+        raise Error("prune_to_target needs an end: density=0.1, max_drop=1.0 (points of validation accuracy), or both")
     if max_drop is not None and not max_drop >= 0:
         raise Error(f"max_drop is {max_drop}; expected points of validation accuracy, 0 or more")
     recipe = recipe or train.default_recipe(data)
-    targets = densities_to(density)
-    layers = len(prune.prunable_layers(model))
+    layers, prunable = len(prune.prunable_layers(model)), int(nn.pack(model).prunable.sum())
+    prune.keep_count(prunable, 1 if density is None else density)      # a bad target is an Error before any training
 
-    history = _run(model, data, train.train(model, data, recipe, seed=seed))
+    history = list(train.train(model, data, recipe, seed=seed))
     inside, dense_accuracy = State.copy(model), train.evaluate(model, data.validation)
-    for round, target in enumerate(targets, 1):
-        if prune.keep_count(int(model.vectors.prunable.sum()), target) < layers:
+    for round, target in enumerate(densities_to(density), 1):
+        if prune.keep_count(prunable, target) < layers:
             break
         early = inside.masked(inside.mask, step=0)
-        history += _run(model, data, one_round(model, data, recipe, inside, early, lr_rewinding, target,
-                                               seed=seed, round=round))
-        if max_drop is not None and history[-1].validation_accuracy < dense_accuracy - max_drop:
+        history += one_round(model, data, recipe, inside, early, lr_rewinding, target, seed=seed, round=round)
+        accuracy = train.evaluate(model, data.validation)
+        history[-1] = dataclasses.replace(history[-1], validation_accuracy=accuracy)
+        if max_drop is not None and accuracy < dense_accuracy - max_drop:
+            if round == 1:
+                warnings.warn(f"the first round of pruning already costs {dense_accuracy - accuracy:.2f} points, more than "
+                              f"max_drop = {max_drop:g}: the model is left dense", stacklevel=2)
             break
         inside = State.copy(model)
     inside.restore(model)
     return inside, history
-
-
-def _run(model, data, records: Iterator[Record]) -> list[Record]:
-    """All the records of one training, the last one with the validation accuracy."""
-    history = list(records)
-    return [*history[:-1], train.measured(history[-1], model, data.validation)] if history else []

@@ -80,7 +80,7 @@ class Tensor:
             raise Error("backward: this tensor does not depend on any tensor with requires_grad=True")
         if grad is None:
             if self.size != 1:
-                raise Error(f"backward: a tensor of shape {self.shape} needs a gradient of that shape; try .sum() first")
+                raise Error(f"backward: a tensor of shape {self.shape} needs a gradient of that shape; try .sum()")
             grad = 1
         grad = _array(grad)
         if grad.size != 1 and grad.shape != self.shape:
@@ -173,7 +173,7 @@ class Function:
         inputs = tuple(x if isinstance(x, Tensor) else Tensor(x, device=device) for x in inputs)
         for x in inputs:
             if x.device != device:
-                raise Error(f"{cls.__name__}: the inputs lie on {device!r} and on {x.device!r}; move one with .to(device)")
+                raise Error(f"{cls.__name__}: inputs lie on {device!r} and on {x.device!r}; move one with .to(device)")
         function = cls()
         function.backend = inputs[0].backend
         function.xp = function.backend.xp
@@ -208,7 +208,7 @@ class Function:
             else:
                 dx = unbroadcast(self.xp.asarray(dx, x.dtype), x.shape)
                 if dx.shape != x.shape:
-                    raise Error(f"{name}.backward returned a gradient of shape {dx.shape} for an input of shape {x.shape}")
+                    raise Error(f"{name}.backward returned a gradient of shape {dx.shape} for an input {x.shape}")
             result.append(dx)
         return result
 
@@ -607,7 +607,7 @@ def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 
 def as_tensor(value, like: Tensor | None = None) -> Tensor:
-    """`value` as a Tensor on the device of `like`; a plain Python number takes the dtype of `like`, if that can hold it."""
+    """`value` as a Tensor on the device of `like`; a plain number takes the dtype of `like`, if that can hold it."""
     if isinstance(value, Tensor):
         return value
     if like is None:

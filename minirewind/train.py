@@ -1,6 +1,5 @@
 """Training: the state of a run, the step, and the one visible loop."""
 
-import dataclasses
 import functools
 import math
 import time
@@ -42,7 +41,7 @@ class Recipe:
 
 
 def default_recipe(data: datasets.Data) -> Recipe:
-    """The paper's recipe (182 epochs of batches of 128) for large sets; 30 epochs of 64 for those under 10,000 images."""
+    """The paper's recipe (182 epochs of batches of 128) for large sets; 30 epochs of 64 under 10,000 images."""
     images = len(data.train)
     return Recipe(30 * images // 64, 64) if images < 10_000 else Recipe(math.ceil(182 * images / 128))
 
@@ -69,7 +68,7 @@ class State:
         for name in ("weights", "momentum", "mask", "statistics"):
             own, kept = getattr(v, name), getattr(self, name)
             if own.shape != kept.shape:
-                raise Error(f"this state is of another network: it has {kept.size:,} {name}, the model has {own.size:,}")
+                raise Error(f"this state is of another network: it has {kept.size:,} {name}, the model {own.size:,}")
         v.step = self.step
         v.weights[...] = self.weights
         v.momentum[...] = self.momentum
@@ -114,10 +113,10 @@ class Record:
 
 def one_step(model: nn.Module, optimiser: optim.SGD, data: datasets.Data, clock: Clock) -> None:
     """Batch, forward, backward, update."""
-    x, y = datasets.batch(data, clock.batch_size, clock, optimiser.backend)
-    x = Tensor(x, dtype=optimiser.vectors.weights.dtype, device=next(model.parameters()).device)
+    images, labels = datasets.batch(data, clock.batch_size, clock, optimiser.backend)
+    x = Tensor(images, dtype=optimiser.vectors.weights.dtype, device=next(model.parameters()).device)
     optimiser.zero_grad()
-    loss = functional.cross_entropy(model(x), Tensor(y, device=x.device))
+    loss = functional.cross_entropy(model(x), Tensor(labels, device=x.device))
     loss.backward()
     optimiser.step(clock.rate)
     clock.loss = loss.data
@@ -166,7 +165,7 @@ class Reporter:
 
     def __init__(self, model: nn.Module):
         self.began = time.perf_counter()
-        self.vectors = model.vectors
+        self.vectors = nn.pack(model)
         self.signs = np.sign(self.vectors.weights)
         self.layers = prune.layer_densities(model)
         self.density = prune.density(self.vectors.mask, self.vectors.prunable)
@@ -179,7 +178,7 @@ class Reporter:
 
 
 def explain_nan(model, optimiser, data, clock, last: State, rate) -> None:
-    """Run the interval since the state `last` again, step by step, and raise an Error that names the first bad tensor."""
+    """Run the interval since the state `last` again, step by step, and name the first bad tensor in an Error."""
     last.restore(model)
     names = {id(p): name for name, p in model.named_parameters()}
     for name, p in model.named_parameters():
@@ -203,7 +202,7 @@ def explain_nan(model, optimiser, data, clock, last: State, rate) -> None:
 
 
 def evaluate(model: nn.Module, split: datasets.Split, batch_size: int = 500) -> float:
-    """The share of images whose largest score is their label's, in percent. The model's modes are as before afterwards."""
+    """The share of images whose largest score is their label's, in percent. The model keeps its modes."""
     parameter = next(model.parameters())
     modes = [(module, module.training) for _, module in model.named_modules()]
     model.eval()
@@ -218,8 +217,3 @@ def evaluate(model: nn.Module, split: datasets.Split, batch_size: int = 500) -> 
         for module, mode in modes:
             module.training = mode
     return 100 * correct / len(split)
-
-
-def measured(record: Record, model: nn.Module, split: datasets.Split) -> Record:
-    """The record with the validation accuracy of the model as it is now."""
-    return dataclasses.replace(record, validation_accuracy=evaluate(model, split))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from minirewind import data
 from minirewind.errors import Error
+from minirewind.kernels import hashing
 from minirewind.kernels.reference import augment
 
 WORD = st.integers(0, 2**64 - 1)
@@ -52,27 +53,27 @@ def big_integer_hash(*words):
 
 @given(st.lists(WORD, min_size=1, max_size=5))
 def test_the_hash_equals_big_integer_arithmetic(words):
-    assert int(data.hash_words(*words)) == big_integer_hash(*words)
+    assert int(hashing.hash_words(*words)) == big_integer_hash(*words)
 
 
 def test_the_hash_of_a_counter_is_the_published_splitmix64():
     published = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]       # its first outputs from seed 0
-    assert data.hash_words(np.arange(3)).tolist() == published
+    assert hashing.hash_words(np.arange(3)).tolist() == published
 
 
 @given(st.lists(WORD, min_size=1, max_size=4), WORD)
 def test_arrays_of_words_are_hashed_like_single_words(words, last):
-    together = data.hash_words(np.array(words, np.uint64)[:, None], np.array([last, 7], np.uint64))
+    together = hashing.hash_words(np.array(words, np.uint64)[:, None], np.array([last, 7], np.uint64))
     assert together.tolist() == [[big_integer_hash(word, w) for w in (last, 7)] for word in words]
 
 
 def test_a_negative_word_is_taken_modulo_two_to_the_64():
-    assert data.hash_words(-3) == data.hash_words(2**64 - 3) == data.hash_words(np.array([-3]))[0]
+    assert hashing.hash_words(-3) == hashing.hash_words(2**64 - 3) == hashing.hash_words(np.array([-3]))[0]
 
 
 def test_a_word_that_is_no_integer_is_refused():
     with pytest.raises(TypeError):
-        data.hash_words(0.5)
+        hashing.hash_words(0.5)
 
 
 # --- The order of the data -------------------------------------------------------------------------------------------
@@ -207,7 +208,7 @@ def test_batches_come_from_the_backend_that_is_asked():
             return "its own"
 
     assert data.batch(dataset(), 4, Clock(), Backend())[0] == "its own"
-    assert data.whole(dataset().test, None, 0, 2, Backend())[0] == "its own"
+    assert data.whole(dataset().test, 0, 2, Backend())[0] == "its own"
 
 
 def test_without_a_backend_the_cpu_makes_the_same_batch():
@@ -219,7 +220,7 @@ def test_without_a_backend_the_cpu_makes_the_same_batch():
 
 def test_through_the_table_the_training_images_have_mean_0_and_std_1_in_each_channel():
     toy = dataset(count=200)
-    x, y = data.whole(toy.train, toy.table, 0, 200, augment)
+    x, y = data.whole(toy.train, 0, 200, augment)
     assert x.dtype == np.float32
     np.testing.assert_allclose(x.mean(axis=(0, 2, 3)), 0, atol=1e-5)
     np.testing.assert_allclose(x.std(axis=(0, 2, 3)), 1, atol=1e-5)
@@ -235,7 +236,7 @@ def test_the_table_is_the_formula():
 
 def test_validation_and_test_go_through_the_table_of_the_training_images():
     toy = dataset()
-    x, _ = data.whole(toy.test, toy.table, 2, 5, augment)
+    x, _ = data.whole(toy.test, 2, 5, augment)
     channel = np.arange(3)[:, None, None]
     assert np.array_equal(x, toy.table[channel, toy.test.images[2:5]])
 
@@ -249,7 +250,7 @@ def test_a_channel_that_is_constant_is_not_divided_by_zero():
 def test_float_images_are_used_as_given():
     toy = dataset(dtype=np.float32)
     assert toy.table is None
-    assert np.array_equal(data.whole(toy.test, toy.table, 0, 100, augment)[0], toy.test.images)
+    assert np.array_equal(data.whole(toy.test, 0, 100, augment)[0], toy.test.images)
 
 
 # --- The splits ------------------------------------------------------------------------------------------------------

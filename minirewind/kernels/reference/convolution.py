@@ -1,6 +1,7 @@
 """Convolution and its two gradients.
 
-    y[n, k, p, q] = sum over c, r, s of  x[n, c, p * stride + r - padding, q * stride + s - padding] * weight[k, c, r, s]
+    y[n, k, p, q] = the sum over c, r, s of
+                    x[n, c, p * stride + r - padding, q * stride + s - padding] * weight[k, c, r, s]
 
 x (N, C, H, W), weight (K, C, R, S), y (N, K, P, Q); `stride` and `padding` are (vertical, horizontal) pairs.
 """

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def cross_entropy(logits, target):
-    """The mean of -log softmax(logits)[target], and the softmax itself for the gradient: (loss, probabilities (N, K))."""
+    """The mean of -log softmax(logits)[target], and the softmax (N, K) itself, which the gradient needs."""
     shifted = logits - logits.max(axis=1, keepdims=True)      # exp of the largest is 1: no overflow
     exponentials = np.exp(shifted)
     total = exponentials.sum(axis=1, keepdims=True)           # (N, 1)
