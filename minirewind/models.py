@@ -119,15 +119,18 @@ def lenet_300_100(*, input_shape=(1, 28, 28), classes: int = 10):
     return LeNet(input_shape, classes).initialise(0)
 
 
-def build(name: str, *, input_shape, classes: int, bn_momentum: float = 0.1) -> nn.Module:
+def build(name, *, input_shape, classes: int, bn_momentum: float = 0.1) -> nn.Module:
     """A network by name, with its initial weights of seed 0.
 
     "resnet20", "resnet8-8" (depth 8, width 8), "vgg16", "lenet_300_100", or "package.module:factory": a function that
-    returns an nn.Module and takes those of the keywords input_shape, classes and bn_momentum that it names.
+    returns an nn.Module and takes those of the keywords input_shape, classes and bn_momentum that it names. Such a
+    function may also be given itself.
     """
     wanted: dict[str, Any] = {"input_shape": tuple(input_shape), "classes": classes, "bn_momentum": bn_momentum}
-    if ":" in name:
-        factory = _imported(name)
+    if callable(name):
+        factory = name
+    elif ":" in name:
+        factory = imported(name)
     elif match := re.fullmatch(r"resnet(\d+)(?:-(\d+))?", name):
         return resnet(int(match[1]), int(match[2] or 16), **wanted)
     else:
@@ -141,7 +144,13 @@ def build(name: str, *, input_shape, classes: int, bn_momentum: float = 0.1) -> 
     return model.initialise(0)
 
 
-def _imported(name: str):
+def import_path(factory) -> str:
+    """The "package.module:factory" under which a function may be found."""
+    return f"{factory.__module__}:{factory.__qualname__}"
+
+
+def imported(name: str):
+    """The function that "package.module:factory" names."""
     module, _, attribute = name.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
