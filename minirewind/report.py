@@ -198,7 +198,8 @@ def leader(rows: Sequence[Row]) -> str | None:
 
 
 def _verdict(rows: Sequence[Row]) -> str:
-    """One panel's verdict: a winner is ahead of every other technique by an interval over enough seeds."""
+    """One panel's verdict: a winner is ahead of every other technique, each time by a whole interval over enough seeds.
+    """
     techniques = _techniques(rows)
     if len(techniques) == 1:
         return f"only {label(techniques[0])} so far, nothing to compare it with."
@@ -334,7 +335,7 @@ LOOKS = {
     "fine_tuning": Look("fine-tuning", "#D55E00", "o", (0, (5, 2))),
     "weight_rewinding": Look("weight rewinding", "#0072B2", "s", "solid"),
     "lr_rewinding": Look("learning-rate rewinding", "#009E73", "^", (0, (6, 2, 1, 2))),
-    "weight_rewinding_low_lr": Look("weight rewinding, low rate", "#56B4E9", "D", (0, (1, 1.5))),
+    "weight_rewinding_low_lr": Look("low-rate weight rewinding", "#56B4E9", "D", (0, (1, 1.5))),
     "reinitialize": Look("reinitialised", "#CC79A7", "v", (0, (3, 1, 1, 1, 1, 1))),
 }
 SPARE = [("#E69F00", "P", (0, (8, 2))), ("#000000", "X", (0, (2, 2))), ("#999999", "*", (0, (4, 1, 1, 1)))]
@@ -384,10 +385,12 @@ def _title(rows: Sequence[Row]) -> str:
 
 
 def _times(rows: Sequence[Row]) -> str:
-    times = sorted({row.retrain_fraction for row in rows})
+    """Which t/T the numbers belong to."""
+    times = [f"{t:.3g}" for t in sorted({row.retrain_fraction for row in rows})]
     if len(times) == 1:
-        return f"t/T = {times[0]:.3g}"
-    return f"t/T of the best median validation accuracy among {', '.join(f'{t:.3g}' for t in times)}"
+        return f"t/T = {times[0]}"
+    among = ", ".join(times) if len(times) < 5 else f"{len(times)} from {times[0]} to {times[-1]}"
+    return f"t/T of the best median validation accuracy among {among}"
 
 
 def _dense(rows: Sequence[Row]) -> float:
@@ -566,10 +569,11 @@ def _list_below(axes: "Axes", points: Sequence[Point], look: Look, place: int) -
 def _draw_margins(drawing: "Figure", rows: Sequence[Row], title: str, looks: Mapping[str, Look]) -> None:
     """Title and legend above, how it was made below."""
     width, height = drawing.get_size_inches()
-    drawing.text(0.2 / width, 1 - 0.32 / height, f"Accuracy after pruning and retraining: {title}", fontsize=12.5)
+    drawing.text(0.2 / width, 1 - 0.32 / height, f"Accuracy after pruning and retraining: {title}", fontsize=12.5,
+                 parse_math=False)
     drawing.legend(handles=[_key(look) for look in looks.values()], loc="upper left", frameon=False, fontsize=9.5,
                    bbox_to_anchor=(0.2 / width, 1 - 0.46 / height), borderpad=0, borderaxespad=0,
-                   ncols=_keys_in_a_row(width), columnspacing=1.6, handlelength=3.2)
+                   ncols=_keys_in_a_row(width), columnspacing=1.5, handlelength=3)
     drawing.text(0.2 / width, 0.14 / height, _note(rows), fontsize=8, color="0.35")
 
 
