@@ -25,7 +25,7 @@ def compare(options) -> None:
     from . import report
 
     chosen = {name: getattr(options, name) for name in study.AXES if getattr(options, name) is not None}
-    wanted = study.Study(options.network or network_for(options.dataset), options.dataset, options.recipe,
+    wanted = study.Study(options.network or network_for(options.dataset), options.dataset, recipe(options),
                          seeds=options.seeds, data_dir=options.data_dir, **chosen)
     first = {"shown": False}
 
@@ -61,16 +61,16 @@ def prune_network(options) -> None:
     """Prune by the paper's algorithm, round by round, and save the network."""
     retrain.check_target(options.density, options.max_drop)
     data = datasets.load(options.dataset, options.data_dir)
-    recipe = options.recipe or train.default_recipe(data)
+    settings = recipe(options) or train.default_recipe(data)
     model = models.build(options.network or network_for(options.dataset), input_shape=data.input_shape,
-                         classes=data.classes, bn_momentum=train.bn_momentum(recipe)).to(options.device)
+                         classes=data.classes, bn_momentum=train.bn_momentum(settings)).to(options.device)
     model.initialise(options.seed)
     folder = Path(options.out)
     with files.claimed(folder):
         if (folder / "state.npz").exists():
             raise Error(f"{folder} holds a pruned network already; choose another folder with --out, or delete it")
         history = []
-        rounds = retrain.pruning_to_target(model, data, recipe, seed=options.seed, density=options.density,
+        rounds = retrain.pruning_to_target(model, data, settings, seed=options.seed, density=options.density,
                                            max_drop=options.max_drop)
         for record in rounds:
             history.append(record)
@@ -80,7 +80,7 @@ def prune_network(options) -> None:
         state = State.copy(model)
         result = {
             "network": options.network or network_for(options.dataset), "dataset": data.name, "seed": options.seed,
-            "recipe": dataclasses.asdict(recipe), "target_density": options.density, "max_drop": options.max_drop,
+            "recipe": dataclasses.asdict(settings), "target_density": options.density, "max_drop": options.max_drop,
             "density": prune.density(state.mask, nn.pack(model).prunable),
             "layer_densities": prune.layer_densities(model),
             "validation_accuracy": train.evaluate(model, data.validation),
@@ -98,6 +98,14 @@ def fetch_data(options) -> None:
     from . import fetch
 
     print(fetch.fetch(options.name, options.data_dir))
+
+
+def recipe(options) -> Recipe | None:
+    """The data set's own recipe with the changes that --recipe.steps and its like ask for; None without any."""
+    changes = {name: value for name, value in vars(options.recipe).items() if value is not None}
+    if not changes:
+        return None
+    return dataclasses.replace(train.default_recipe(datasets.load(options.dataset, options.data_dir)), **changes)
 
 
 def network_for(dataset: str) -> str:
@@ -118,11 +126,17 @@ def parser():
         def error(self, message, ex=None):
             raise Error(_brief(message, self))
 
+    class Help(jsonargparse.DefaultHelpFormatter):
+        """The default behind each option that has one, and no types."""
+
+        def _get_help_string(self, action):
+            return action.help if action.default in (None, argparse.SUPPRESS) else f"{action.help} (%(default)s)"
+
     whole = Parser(prog="minirewind", description=DESCRIPTION, parser_mode="toml")
     verbs = whole.add_subcommands(dest="verb", required=True)
 
     def verb(name: str, function) -> Parser:
-        new = Parser(description=function.__doc__, parser_mode="toml")
+        new = Parser(description=function.__doc__, parser_mode="toml", formatter_class=Help)
         verbs.add_subcommand(name, new, help=function.__doc__)
         return new
 
@@ -133,7 +147,9 @@ def parser():
                                                            "or package.module:function")
         new.add_argument("--data-dir", type=str | None, help="where the data sets lie (or MINIREWIND_DATA)")
         new.add_argument("--device", default="cpu", help="cpu or reference")
-        new.add_argument("--recipe", type=Recipe | None, help="how to train: --recipe.steps 900 --recipe.batch_size 64")
+        for field in dataclasses.fields(Recipe):
+            new.add_argument(f"--recipe.{field.name}", type=field.type | None,
+                             help=f"how to train: {field.name.replace('_', ' ')}")
 
     new = verb("compare", compare)
     common(new, "results/compare")
@@ -178,8 +194,7 @@ def _brief(message: str, parser: argparse.ArgumentParser) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """The command `minirewind`: a user's mistake is one message and exit code 2."""
     try:
-        whole = parser()
-        options = whole.instantiate(whole.parse_args(arguments))
+        options = parser().parse_args(arguments)
         VERBS[options.verb](options[options.verb])
     except Error as mistake:
         print(f"minirewind: {mistake}", file=sys.stderr)
