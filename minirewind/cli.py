@@ -6,6 +6,7 @@ import difflib
 import json
 import os
 import sys
+import typing
 from pathlib import Path
 
 from . import data as datasets
@@ -143,13 +144,12 @@ def parser():
     def common(new: Parser, out: str) -> None:
         new.add_argument("--out", default=out, help="the folder that holds all results")
         new.add_argument("--dataset", default="digits", help="digits, cifar10, cifar100, mnist or fashion_mnist")
-        new.add_argument("--network", type=str | None, help="resnet20, resnet8-8 (depth-width), vgg16, lenet_300_100, "
+        new.add_argument("--network", type=str, help="resnet20, resnet8-8 (depth-width), vgg16, lenet_300_100, "
                                                            "or package.module:function")
-        new.add_argument("--data-dir", type=str | None, help="where the data sets lie (or MINIREWIND_DATA)")
+        new.add_argument("--data-dir", type=str, help="where the data sets lie (or MINIREWIND_DATA)")
         new.add_argument("--device", default="cpu", help="cpu or reference")
-        for field in dataclasses.fields(Recipe):
-            new.add_argument(f"--recipe.{field.name}", type=field.type | None,
-                             help=f"how to train: {field.name.replace('_', ' ')}")
+        for name, kind in typing.get_type_hints(Recipe).items():
+            new.add_argument(f"--recipe.{name}", type=kind, help=f"how to train: {name.replace('_', ' ')}")
 
     new = verb("compare", compare)
     common(new, "results/compare")
@@ -165,8 +165,8 @@ def parser():
 
     new = verb("prune", prune_network)
     common(new, "results/prune")
-    new.add_argument("--density", type=float | None, help="the kept share to end at, e.g. 0.1")
-    new.add_argument("--max-drop", type=float | None, help="end before losing more points of validation accuracy")
+    new.add_argument("--density", type=float, help="the kept share to end at, e.g. 0.1")
+    new.add_argument("--max-drop", type=float, help="end before losing more points of validation accuracy")
     new.add_argument("--seed", type=int, default=0, help="the seed of the initial weights and the data order")
 
     new = verb("report", draw)
@@ -174,7 +174,7 @@ def parser():
 
     new = verb("fetch", fetch_data)
     new.add_argument("name", help="cifar10, cifar100, mnist or fashion_mnist")
-    new.add_argument("--data-dir", type=str | None, help="where to put it (or MINIREWIND_DATA)")
+    new.add_argument("--data-dir", type=str, help="where to put it (or MINIREWIND_DATA)")
     return whole
 
 

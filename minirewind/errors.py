@@ -18,4 +18,5 @@ def choose(kind: str, name: str, known: Iterable[str]) -> str:
         return name
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise Error(f"unknown {kind} {name!r}: {hint}known are {', '.join(known)}")
+    listed = ", ".join(known) if len(known) <= 16 else f"{', '.join(known[:8])} and {len(known) - 8} more"
+    raise Error(f"unknown {kind} {name!r}: {hint}known are {listed}")

@@ -106,17 +106,27 @@ def resnet(depth: int, width: int = 16, *, input_shape=(3, 32, 32), classes: int
         raise Error(f"resnet: depth {depth} is not 6 n + 2; the nearest are {below} and {below + 6}")
     if width < 1:
         raise Error(f"resnet: the width is {width}, expected at least one channel")
+    _check(input_shape, classes)
     return ResNet(depth, width, input_shape, classes, bn_momentum).initialise(0)
 
 
 def vgg16(*, input_shape=(3, 32, 32), classes: int = 10, bn_momentum: float = 0.1):
     """VGG-16 with batch norm and one dense layer."""
+    _check(input_shape, classes)
     return VGG16(input_shape, classes, bn_momentum).initialise(0)
 
 
 def lenet_300_100(*, input_shape=(1, 28, 28), classes: int = 10):
     """LeNet-300-100, three dense layers."""
+    _check(input_shape, classes)
     return LeNet(input_shape, classes).initialise(0)
+
+
+def _check(input_shape, classes: int) -> None:
+    if len(input_shape) != 3 or min(input_shape) < 1:
+        raise Error(f"input_shape is {tuple(input_shape)}, expected (C, H, W): channels, height and width of an image")
+    if classes < 1:
+        raise Error(f"a network for {classes} classes; expected 1 or more")
 
 
 def build(name, *, input_shape, classes: int, bn_momentum: float = 0.1) -> nn.Module:
@@ -153,6 +163,9 @@ def imported(name: str):
     """The function that "package.module:factory" names."""
     module, _, attribute = name.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as reason:
+        factory = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as reason:
         raise Error(f"network {name!r}: {reason}; expected 'package.module:factory', importable from here") from reason
+    if not callable(factory):
+        raise Error(f"network {name!r} is a {type(factory).__name__}, expected a function that returns an nn.Module")
+    return factory

@@ -63,6 +63,12 @@ class Parameter(Tensor):
         self.mask_version = 0
         self.masked = False
 
+    def fill(self, values) -> None:
+        """Put these values in place; a masked weight stays 0."""
+        self.data[...] = values
+        if self.masked:
+            self.data[~self.mask] = 0
+
     def accumulate(self, gradient) -> None:
         """Add to `grad`; a masked weight's gradient stays 0, whatever arrives, NaN included."""
         if self.momentum is None:
@@ -72,6 +78,12 @@ class Parameter(Tensor):
         else:
             self.grad += gradient
 
+    def __deepcopy__(self, memo):
+        twin = super().__deepcopy__(memo)
+        twin.grad = twin.mask = twin.momentum = None        # not the original's: packing the copy makes its own
+        twin.masked = False
+        return twin
+
 
 class Buffer(Tensor):
     """What a layer learns by counting, not by gradients: a running mean or variance."""
@@ -79,6 +91,15 @@ class Buffer(Tensor):
     def __init__(self, data):
         super().__init__(data)
         self.first = self.data.copy()
+
+    def fill(self, values) -> None:
+        """Put these values in place."""
+        self.data[...] = values
+
+
+def _sizes(layer: str, *sizes: int) -> None:
+    if not all(isinstance(size, (int, np.integer)) and size >= 1 for size in sizes):
+        raise Error(f"{layer}{sizes}: expected sizes that are whole numbers from 1")
 
 
 def _born(initial: Initial, *shape: int, prunable: bool = False) -> Parameter:
@@ -89,9 +110,18 @@ def _born(initial: Initial, *shape: int, prunable: bool = False) -> Parameter:
 # ------------------------------------------------------------------------------------------------------------- modules
 
 
+def _inside(name: str, value, kind) -> Iterator[tuple[str, Any]]:
+    """`value` if it is of this kind, or those in it if it is a list, tuple or dict: by name, name.0, name.key, ..."""
+    if isinstance(value, kind):
+        yield name, value
+    elif isinstance(value, (list, tuple, dict)):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _inside(f"{name}.{key}", item, kind)
+
+
 class Module:
-    """Something with parameters and a `forward`. Attributes that are Parameters, Buffers or Modules, or lists of
-    Modules, are found by themselves, in the order they were set.
+    """Something with parameters and a `forward`. Attributes that are Parameters, Buffers or Modules, or lists or dicts
+    of them, are found by themselves, in the order they were set.
     """
 
     training = True
@@ -105,24 +135,22 @@ class Module:
     def __call__(self, *inputs):
         return self.forward(*inputs)
 
-    def _children(self) -> Iterator[tuple[str, "Module"]]:
+    def _own(self, kind) -> Iterator[tuple[str, Any]]:
+        """What this module itself has of a kind, by name, in the order of registration."""
         for name, value in vars(self).items():
-            if isinstance(value, Module):
-                yield name, value
-            elif isinstance(value, (list, tuple)):
-                yield from ((f"{name}.{i}", v) for i, v in enumerate(value) if isinstance(v, Module))
+            yield from _inside(name, value, kind)
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
         """This module and all inside it, by dotted name."""
         yield prefix, self
-        for name, child in self._children():
+        for name, child in self._own(Module):
             yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
 
     def _named(self, kind) -> Iterator[tuple[str, Any]]:
         seen = set()
         for prefix, module in self.named_modules():
-            for name, value in vars(module).items():
-                if isinstance(value, kind) and id(value) not in seen:
+            for name, value in module._own(kind):
+                if id(value) not in seen:
                     seen.add(id(value))
                     yield f"{prefix}.{name}" if prefix else name, value
 
@@ -165,27 +193,31 @@ class Module:
         """
         if seed < 0 or round < 0:
             raise Error(f"initialise: seed and round count from 0, got seed {seed} and round {round}")
+        if self.vectors is not None:
+            vectors = pack(self)
+            vectors.step = 0
+            vectors.momentum[...] = 0
+            vectors.set_mask(np.ones_like(vectors.mask))
         for name, parameter in self.named_parameters():
             generator = np.random.default_rng([seed, round, *name.encode()])
-            values = parameter.initial(generator, parameter.shape)
-            parameter.data[...] = parameter.backend.asarray(values, parameter.dtype)
+            parameter.fill(parameter.backend.asarray(parameter.initial(generator, parameter.shape), parameter.dtype))
         for _, buffer in self.named_buffers():
-            buffer.data[...] = buffer.first
-        if self.vectors is not None:
-            self.vectors.step = 0
-            self.vectors.momentum[...] = 0
-            self.vectors.set_mask(np.ones_like(self.vectors.mask))
+            buffer.fill(buffer.first)
         return self
+
+    def _entries(self) -> Iterator[tuple[str, Any]]:
+        """Parameters and buffers in PyTorch's order; a shared one under each of its names."""
+        for prefix, module in self.named_modules():
+            for kind in (Parameter, Buffer):
+                yield from ((f"{prefix}.{name}" if prefix else name, leaf) for name, leaf in module._own(kind))
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all parameters and statistics by PyTorch's names, as NumPy arrays."""
         result: dict[str, np.ndarray] = {}
-        for prefix, module in self.named_modules():
-            dot = f"{prefix}." if prefix else ""
-            for kind in (Parameter, Buffer):
-                result |= {dot + name: value.numpy() for name, value in vars(module).items() if isinstance(value, kind)}
-            if isinstance(module, BatchNorm2d):
-                result[dot + "num_batches_tracked"] = np.array(0, np.int64)
+        for name, leaf in self._entries():
+            result[name] = leaf.numpy()
+            if name.endswith("running_var"):
+                result[name.replace("running_var", "num_batches_tracked")] = np.array(0, np.int64)
         return result
 
     def load_state_dict(self, state: dict) -> None:
@@ -193,7 +225,7 @@ class Module:
 
         Every name must be known and present and every shape equal; otherwise nothing is changed.
         """
-        own = dict(self._named((Parameter, Buffer)))
+        own = dict(self._entries())
         given = {name: np.asarray(value) for name, value in state.items() if not name.endswith("num_batches_tracked")}
         for name in given:
             choose("parameter", name, own)
@@ -202,21 +234,25 @@ class Module:
                 raise Error(f"load_state_dict: {name!r} is missing; expected an array of shape {mine.shape}")
             if given[name].shape != mine.shape:
                 raise Error(f"load_state_dict: {name!r} has shape {given[name].shape}, expected {mine.shape}")
+            if given[name].dtype.kind not in "fiu":
+                raise Error(f"load_state_dict: {name!r} holds {given[name].dtype}, expected numbers")
         for name, mine in own.items():
-            mine.data[...] = mine.backend.asarray(given[name], mine.dtype)
-            if getattr(mine, "masked", False):
-                mine.data[~mine.mask] = 0
+            mine.fill(mine.backend.asarray(given[name], mine.dtype))
 
     def to(self, device: str | None = None, dtype=None) -> "Module":
         """Move the model to a device, convert it to a dtype, or both; momentum, mask and step come along."""
+        target = None if device is None else kernels.backend(device)
+        if dtype is not None and np.dtype(dtype).kind != "f":
+            raise Error(f"to: a model has a floating-point dtype, got {np.dtype(dtype)}; try np.float32 or np.float64")
         before = self.vectors
         self.vectors = None
         for _, leaf in self._named((Parameter, Buffer)):
-            backend = kernels.backend(device) if device else leaf.backend
+            backend = target or leaf.backend
             leaf.data = backend.asarray(leaf.backend.to_host(leaf.data).astype(dtype or leaf.dtype))
             leaf.backend, leaf.device, leaf.grad = backend, device or leaf.device, None
             if isinstance(leaf, Parameter):
                 leaf.mask = leaf.momentum = None
+                leaf.masked = False
         if before is not None:
             pack(self).take(before)
         return self
@@ -226,8 +262,6 @@ class Module:
         memo[id(self)] = twin
         twin.__dict__ = {k: copy.deepcopy(v, memo) for k, v in vars(self).items() if k != "vectors"}
         if self.vectors is not None:
-            for parameter in twin.parameters():
-                parameter.grad = parameter.mask = parameter.momentum = None
             pack(twin).take(self.vectors)
         return twin
 
@@ -238,14 +272,14 @@ class Module:
     def __repr__(self) -> str:
         lines = []
         for name, module in self.named_modules():
-            own = [v for v in vars(module).values() if isinstance(v, Parameter)]
+            own = [parameter for _, parameter in module._own(Parameter)]
             if own or module.extra_repr():
                 kind, shapes = f"{type(module).__name__}({module.extra_repr()})", " ".join(str(p.shape) for p in own)
                 lines.append((name, kind, shapes, sum(p.size for p in own)))
         widths = [max((len(line[i]) for line in lines), default=0) for i in range(3)]
         body = [f"  {n:{widths[0]}}  {k:{widths[1]}}  {s:{widths[2]}}  {c:>9,}" for n, k, s, c in lines]
         total, prunable = (sum(p.size for p in self.parameters() if p.prunable or every) for every in (True, False))
-        if not list(self._children()):
+        if not list(self._own(Module)):
             return f"{lines[0][1]}  {lines[0][2]}" if lines else f"{type(self).__name__}()"
         return "\n".join([f"{type(self).__name__}: {total:,} parameters, {prunable:,} of them prunable", *body])
 
@@ -255,24 +289,29 @@ class Sequential(Module):
 
     def __init__(self, *modules: Module):
         for i, module in enumerate(modules):
+            if not isinstance(module, Module):
+                raise Error(f"Sequential: number {i} is a {type(module).__name__}, expected a Module; "
+                            f"a function has one as nn.ReLU() or a class of your own")
             setattr(self, str(i), module)
 
     def forward(self, x):
-        for _, module in self._children():
+        for _, module in self._own(Module):
             x = module(x)
         return x
 
-    def __getitem__(self, i: int) -> Module:
-        return list(self._children())[i][1]
+    def __getitem__(self, i):
+        chosen = [module for _, module in self._own(Module)][i]
+        return Sequential(*chosen) if isinstance(i, slice) else chosen
 
     def __len__(self) -> int:
-        return len(list(self._children()))
+        return len(list(self._own(Module)))
 
 
 class Linear(Module):
     """x (N, in_features) -> (N, out_features): x W^T + b"""
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, initial: Initial | None = None):
+        _sizes("Linear", in_features, out_features)
         self.weight = _born(initial or truncated_normal(in_features), out_features, in_features, prunable=True)
         self.bias = _born(constant(0), out_features) if bias else None
 
@@ -287,6 +326,7 @@ class Conv2d(Module):
     """x (N, in_channels, H, W) -> (N, out_channels, P, Q): filters slid over images"""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size, stride=1, padding=0, bias: bool = True):
+        _sizes("Conv2d", in_channels, out_channels)
         size = functional._two("Conv2d: kernel_size", kernel_size, least=1)
         fan_in = in_channels * size[0] * size[1]
         self.weight = _born(truncated_normal(fan_in), out_channels, in_channels, *size, prunable=True)
@@ -306,6 +346,7 @@ class BatchNorm2d(Module):
     """Every channel of x (N, C, H, W) normalised; also (N, C)."""
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1):
+        _sizes("BatchNorm2d", num_features)
         self.weight = _born(constant(1), num_features)
         self.bias = _born(constant(0), num_features)
         self.running_mean = Buffer(np.zeros(num_features, np.float32))
@@ -453,6 +494,9 @@ class Vectors:
 
     def set_mask(self, mask) -> None:
         """Put a mask in place: what it prunes becomes exactly 0, weight, momentum and gradient."""
+        if mask.dtype != bool or mask.shape != self.mask.shape:
+            raise Error(f"set_mask: the mask is {mask.dtype} {mask.shape}, expected bool {self.mask.shape}: "
+                        f"one entry for every parameter, True is kept")
         for layer, (_, p) in zip(self.layers, self._parameters):
             new = mask[layer.start : layer.stop].reshape(p.shape)
             if not (new == p.mask).all():
@@ -474,13 +518,16 @@ class Vectors:
         """An Error if the model's parameters are no longer the ones that were packed."""
         now = dict(model.named_parameters()) | dict(model.named_buffers())
         for name, leaf in (*self._parameters, *self._buffers):
-            home = self.weights if isinstance(leaf, Parameter) else self.statistics
             if now.pop(name, None) is not leaf:
                 raise Error(f"the parameter {name!r} was replaced or shared after the model was packed; "
                             f"change values in place, model.{name}.data[...] = values, or build the model anew")
-            if leaf.data.base is not home:
-                raise Error(f"the array of {name!r} was replaced after the model was packed; "
-                            f"change values in place: model.{name}.data[...] = values")
+            homes = {"data": self.weights, "grad": self.gradients, "momentum": self.momentum, "mask": self.mask}
+            if isinstance(leaf, Buffer):
+                homes = {"data": self.statistics}
+            for array, home in homes.items():
+                if getattr(getattr(leaf, array), "base", None) is not home:
+                    raise Error(f"the array {array} of {name!r} was replaced after the model was packed; "
+                                f"change values in place: model.{name}.{array}[...] = values")
         if now:
             raise Error(f"the parameter {next(iter(now))!r} was added after the model was packed; build the model anew")
 

@@ -17,10 +17,11 @@ def step_decay(steps: int, base: float = 0.1, drops=(0.5, 0.75), factor: float =
     _check(steps, base)
     if any(not 0 <= f <= 1 for f in drops):
         raise Error(f"step_decay: drops are fractions of the run, expected 0 to 1, got {drops}")
+    at = [math.ceil(f * steps - 1e-9) for f in drops]       # 0.07 * 100 is a little more than 7
 
     def rate(step: int) -> float:
         step = min(step, steps - 1)
-        return base * factor ** sum(step >= f * steps for f in drops)
+        return base * factor ** sum(step >= drop for drop in at)
     return rate
 
 

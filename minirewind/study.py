@@ -17,6 +17,7 @@ import json
 import multiprocessing
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -574,12 +575,14 @@ class Progress:
     def __init__(self, steps: int, nodes: int, visible: bool):
         from tqdm import tqdm
 
-        self.bar = tqdm(total=steps, disable=not visible, dynamic_ncols=True, smoothing=0.1,
+        often = 0.2 if sys.stderr.isatty() else 30          # seconds; a log file wants fewer lines
+        self.bar = tqdm(total=steps, disable=not visible, dynamic_ncols=True, smoothing=0.1, mininterval=often,
                         bar_format="{percentage:3.0f}% |{bar:20}| {elapsed}, {remaining} left {desc}")
         self.nodes, self.done = nodes, 0
 
     def show(self, running: Iterable[Node]) -> None:
-        self.bar.set_description_str(f"| {self.done} of {self.nodes} runs | {', '.join(n.name for n in running)}")
+        self.bar.set_description_str(f"| {self.done} of {self.nodes} runs | {', '.join(n.name for n in running)}",
+                                     refresh=sys.stderr.isatty())
 
     def advance(self, steps: int) -> None:
         self.done += 1
