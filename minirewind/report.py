@@ -449,7 +449,7 @@ def figure(rows: Sequence[Row], path_png: str | os.PathLike, path_svg: str | os.
     """
     from matplotlib import style
 
-    with style.context({"svg.hashsalt": "minirewind", "axes.unicode_minus": True}, after_reset=True):
+    with style.context({"svg.hashsalt": "minirewind"}, after_reset=True):
         drawing = _draw(rows)
         png, svg = io.BytesIO(), io.BytesIO()
         drawing.savefig(png, format="png", dpi=200, metadata={"Software": None})
@@ -469,19 +469,10 @@ def _write_whole(path: Path, content: bytes) -> None:
 
 
 def _draw(rows: Sequence[Row]) -> "Figure":
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     title, panels, looks = _title(rows), _panels(rows), _looks(_techniques(rows))
     prunings, protocols = (list(dict.fromkeys(names)) for names in zip(*panels))
-    width = 1 + max(6.0, 4.3 * len(protocols))                              # inches
-    keys = math.ceil(len(looks) / _keys_in_a_row(width))
-    height = 1.7 + 0.22 * keys + 3.2 * len(prunings)
-    drawing = Figure(figsize=(width, height))
-    FigureCanvasAgg(drawing)
-    axes = drawing.subplots(len(prunings), len(protocols), sharex=True, sharey=True, squeeze=False, gridspec_kw={
-        "left": 0.8 / width, "right": 1 - 0.2 / width, "bottom": 0.9 / height, "top": 1 - (0.78 + 0.22 * keys) / height,
-        "wspace": 0.06, "hspace": 0.16})
+    drawing = _canvas(len(prunings), len(protocols), len(looks))
+    axes = np.array(drawing.axes, dtype=object).reshape(len(prunings), len(protocols))
     _scale(axes[0, 0], rows)
     for i, pruning in enumerate(prunings):
         axes[i, 0].set_ylabel("change in accuracy (points)")
@@ -493,6 +484,22 @@ def _draw(rows: Sequence[Row]) -> "Figure":
     axes[0, -1].annotate(f"dense network: {_dense(rows):.{_decimals(rows)}f} %", (1, 0), (0, 3), ha="right", fontsize=8,
                          color="0.35", xycoords=("axes fraction", "data"), textcoords="offset points")
     _draw_margins(drawing, rows, title, looks)
+    return drawing
+
+
+def _canvas(down: int, across: int, looks: int) -> "Figure":
+    """A figure of empty panels with shared axes, and margins of the same inches however many there are."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    width = 1 + max(6.0, 4.3 * across)
+    above = 0.78 + 0.22 * math.ceil(looks / _keys_in_a_row(width))
+    height = 0.92 + above + 3.2 * down
+    drawing = Figure(figsize=(width, height))
+    FigureCanvasAgg(drawing)
+    drawing.subplots(down, across, sharex=True, sharey=True, gridspec_kw={
+        "left": 0.8 / width, "right": 1 - 0.2 / width, "bottom": 0.9 / height, "top": 1 - above / height,
+        "wspace": 0.06, "hspace": 0.16})
     return drawing
 
 
