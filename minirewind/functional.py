@@ -340,7 +340,7 @@ class LogSoftmax(Function):
     """z = x - log(sum of e^x)"""
 
     def forward(self, x, dim):
-        shifted = x - x.max(axis=dim, keepdims=True) if x.size else x
+        shifted = x - x.max(axis=dim, keepdims=True)
         self.z = shifted - self.xp.log(self.xp.exp(shifted).sum(axis=dim, keepdims=True))
         self.dim = dim
         return self.z
@@ -364,7 +364,8 @@ class CrossEntropy(Function):
 def log_softmax(x, dim: int = -1) -> Tensor:
     """The logarithm of the softmax over one dimension."""
     x = floating(x)
-    return LogSoftmax.apply(x, dim=tensor._dims(x, operator.index(dim)))
+    dims = tensor._dims(x, operator.index(dim))
+    return LogSoftmax.apply(x, dim=dims) if x.size else x
 
 
 def cross_entropy(x, target) -> Tensor:
