@@ -122,10 +122,14 @@ def prune_to_target(model: nn.Module, data: datasets.Data, recipe: Recipe | None
         raise Error(f"max_drop is {max_drop}; expected points of validation accuracy, 0 or more")
     recipe = recipe or train.default_recipe(data)
     layers, prunable = len(prune.prunable_layers(model)), int(nn.pack(model).prunable.sum())
-    prune.keep_count(prunable, 1 if density is None else density)      # a bad target is an Error before any training
+    if not nn.pack(model).mask.all():
+        raise Error("prune_to_target begins with a dense network, this one is pruned; retrain.one_round prunes further")
+    prune.new_mask(model, State.copy(model), 1 if density is None else density)   # bad? an Error before any training
 
     history = list(train.train(model, data, recipe, seed=seed))
     inside, dense_accuracy = State.copy(model), train.evaluate(model, data.validation)
+    if history:
+        history[-1] = dataclasses.replace(history[-1], validation_accuracy=dense_accuracy)
     for round, target in enumerate(densities_to(density), 1):
         if prune.keep_count(prunable, target) < layers:
             break
@@ -135,8 +139,8 @@ def prune_to_target(model: nn.Module, data: datasets.Data, recipe: Recipe | None
         history[-1] = dataclasses.replace(history[-1], validation_accuracy=accuracy)
         if max_drop is not None and accuracy < dense_accuracy - max_drop:
             if round == 1:
-                warnings.warn(f"the first round of pruning already costs {dense_accuracy - accuracy:.2f} points, more than "
-                              f"max_drop = {max_drop:g}: the model is left dense", stacklevel=2)
+                warnings.warn(f"the first round of pruning already costs {dense_accuracy - accuracy:.2f} points, more "
+                              f"than max_drop = {max_drop:g}: the model is left dense", stacklevel=2)
             break
         inside = State.copy(model)
     inside.restore(model)
