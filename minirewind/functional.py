@@ -5,12 +5,15 @@ and meaning are PyTorch's. The operations on any tensor (arithmetic, sums, produ
 stand in tensor.py and are spelled out as functions at the end of this page.
 """
 
+import math
+import operator
+
 import numpy as np
 
 from . import tensor
 from .errors import Error
 from .kernels import hashing
-from .tensor import Function, Tensor, as_tensor, floating
+from .tensor import Function, Tensor, as_tensor, beside_floats, floating
 
 # --------------------------------------------------------------------------------------------------------- activations
 
@@ -100,7 +103,7 @@ def dropout(x, p: float = 0.5, training: bool = True, *, key: int) -> Tensor:
     """
     if not 0 <= p <= 1:
         raise Error(f"dropout: p is a probability, expected 0 to 1, got {p}")
-    return Dropout.apply(x, p=p, key=key) if training and p > 0 else as_tensor(x)
+    return Dropout.apply(floating(x), p=p, key=key) if training and p > 0 else as_tensor(x)
 
 
 # ------------------------------------------------------------------------------------------------------- linear layers
@@ -115,9 +118,11 @@ class Linear(Function):
         return z if bias is None else z + bias
 
     def backward(self, dz):
-        rows, dz_rows = self.x.reshape(-1, self.x.shape[-1]), dz.reshape(-1, dz.shape[-1])
-        dx = dz @ self.weight if self.needs[0] else None        # (..., in)
-        return (dx, dz_rows.T @ rows, dz_rows.sum(axis=0))[: len(self.needs)]
+        count = math.prod(dz.shape[:-1])
+        rows, dz_rows = self.x.reshape(count, self.x.shape[-1]), dz.reshape(count, dz.shape[-1])
+        dx = dz @ self.weight if self.needs[0] else None                    # (..., in)
+        dweight = dz_rows.T @ rows if self.needs[1] else None               # (out, in)
+        return (dx, dweight, dz_rows.sum(axis=0))[: len(self.needs)]
 
 
 def linear(x, weight, bias=None) -> Tensor:
@@ -125,9 +130,8 @@ def linear(x, weight, bias=None) -> Tensor:
     x, weight = as_tensor(x), as_tensor(weight)
     if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
         raise Error(f"linear: x has shape {x.shape}, the weight {weight.shape}; expected (..., in) and (out, in)")
-    _same_dtype("linear", x, weight)
-    _check_bias("linear", bias, weight.shape[0])
-    return Linear.apply(x, weight) if bias is None else Linear.apply(x, weight, bias)
+    inputs = _weighted("linear", x, weight, bias)
+    return Linear.apply(*inputs)
 
 
 class Conv2d(Function):
@@ -159,8 +163,6 @@ def conv2d(x, weight, bias=None, stride=1, padding=0) -> Tensor:
     if x.shape[1] != weight.shape[1]:
         raise Error(f"conv2d: x has {x.shape[1]} channels (N, C, H, W) = {x.shape} "
                     f"but the filters want {weight.shape[1]} (K, C, R, S) = {weight.shape}")
-    _same_dtype("conv2d", x, weight)
-    _check_bias("conv2d", bias, weight.shape[0])
     stride, kernel = _two("conv2d: stride", stride, least=1), weight.shape[2:]
     if padding == "valid":
         padding = 0
@@ -170,10 +172,9 @@ def conv2d(x, weight, bias=None, stride=1, padding=0) -> Tensor:
         padding = tuple((size - 1) // 2 for size in kernel)
         even = tuple((size - 1) % 2 for size in kernel)         # an even filter needs one more row behind
         x = pad(x, (0, even[1], 0, even[0])) if any(even) else x
-    padding = _two("conv2d: padding", padding)
+    padding = _two('conv2d: padding (or "valid", or "same")', padding)
     _check_fit("conv2d", x, kernel, padding)
-    inputs = (x, weight) if bias is None else (x, weight, as_tensor(bias))
-    return Conv2d.apply(*inputs, stride=stride, padding=padding)
+    return Conv2d.apply(*_weighted("conv2d", x, weight, bias), stride=stride, padding=padding)
 
 
 # ------------------------------------------------------------------------------------------------------------- pooling
@@ -221,13 +222,13 @@ def global_avg_pool2d(x) -> Tensor:
 
 
 def _pool(name, function, x, kernel_size, stride, padding):
-    x = as_tensor(x)
+    x = floating(x)
     if x.ndim == 3:
         return _pool(name, function, x.reshape(1, *x.shape), kernel_size, stride, padding)[0]
     if x.ndim != 4:
         raise Error(f"{name}: x has shape {x.shape}, expected (N, C, H, W)")
     size = _two(f"{name}: kernel_size", kernel_size, least=1)
-    stride = size if stride is None or stride == () else _two(f"{name}: stride", stride, least=1)
+    stride = size if stride is None or np.size(stride) == 0 else _two(f"{name}: stride", stride, least=1)
     padding = _two(f"{name}: padding", padding)
     if any(2 * p > k for p, k in zip(padding, size)):
         raise Error(f"{name}: padding {padding} must be at most half the window {size}")
@@ -311,14 +312,16 @@ def _update_running(running_mean, running_var, mean, variance, count, momentum):
 
 
 def _batch_norm_inputs(name, x, running_mean, running_var, weight, bias, training):
-    x = as_tensor(x)
+    x = floating(x)
     if x.ndim < 2:
         raise Error(f"{name}: x has shape {x.shape}, expected (N, C) or (N, C, H, W)")
     C = x.shape[1]
-    if training and x.size // max(C, 1) < 2:
-        raise Error(f"{name}: x of shape {x.shape} has one value per channel, and one value has no variance; "
+    if training and x.size < 2 * C:
+        raise Error(f"{name}: x of shape {x.shape} has fewer than two values per channel, and so no variance; "
                     f"use a larger batch, or evaluation mode")
-    if not training and (running_mean is None or running_var is None):
+    if (running_mean is None) != (running_var is None):
+        raise Error(f"{name}: give both the running mean and the running variance, or neither")
+    if not training and running_mean is None:
         raise Error(f"{name}: in evaluation the running mean and variance are needed, and they are None")
     weight = Tensor(x.backend.xp.ones(C, x.dtype), device=x.device) if weight is None else as_tensor(weight)
     bias = Tensor(x.backend.xp.zeros(C, x.dtype), device=x.device) if bias is None else as_tensor(bias)
@@ -326,6 +329,7 @@ def _batch_norm_inputs(name, x, running_mean, running_var, weight, bias, trainin
     for what, values in zip(("weight", "bias", "running mean", "running variance"), (weight, bias, *running)):
         if values is not None and values.shape != (C,):
             raise Error(f"{name}: x has {C} channels {x.shape}, the {what} has shape {values.shape}; expected ({C},)")
+    _same_dtype(name, x, weight, bias)
     return x, weight, bias, dict(zip(("running_mean", "running_var"), running))
 
 
@@ -336,7 +340,7 @@ class LogSoftmax(Function):
     """z = x - log(sum of e^x)"""
 
     def forward(self, x, dim):
-        shifted = x - x.max(axis=dim, keepdims=True)
+        shifted = x - x.max(axis=dim, keepdims=True) if x.size else x
         self.z = shifted - self.xp.log(self.xp.exp(shifted).sum(axis=dim, keepdims=True))
         self.dim = dim
         return self.z
@@ -360,7 +364,7 @@ class CrossEntropy(Function):
 def log_softmax(x, dim: int = -1) -> Tensor:
     """The logarithm of the softmax over one dimension."""
     x = floating(x)
-    return LogSoftmax.apply(x, dim=tensor._dims(x, dim))
+    return LogSoftmax.apply(x, dim=tensor._dims(x, operator.index(dim)))
 
 
 def cross_entropy(x, target) -> Tensor:
@@ -379,15 +383,17 @@ def cross_entropy_steps(x, target) -> Tensor:
 
 
 def _scores_and_classes(x, target):
-    x, target = as_tensor(x), as_tensor(target)
+    x, target = floating(x), as_tensor(target)
     if x.ndim == 1:
         x, target = x.reshape(1, -1), target.reshape(1, *target.shape)
     if x.ndim < 2 or target.shape != (x.shape[0], *x.shape[2:]):
         raise Error(f"cross_entropy: x has shape {x.shape}, the target {target.shape}; expected (N, K) and (N,)")
+    if target.size == 0:
+        raise Error(f"cross_entropy: x has shape {x.shape}, and the mean over no images is no number")
     if target.dtype.kind not in "iu":
         raise Error(f"cross_entropy: the target holds class indices, expected integers, got {target.dtype}")
     K = x.shape[1]
-    if target.size and not (target.data.min() >= 0 and target.data.max() < K):
+    if not (target.data.min() >= 0 and target.data.max() < K):
         raise Error(f"cross_entropy: classes run from 0 to {K - 1}, the target from {target.data.min()} "
                     f"to {target.data.max()}")
     if x.ndim > 2:
@@ -399,24 +405,24 @@ def _scores_and_classes(x, target):
 # -------------------------------------------------------------------------- the operations on any tensor, as functions
 
 
-def add(x, y) -> Tensor:
-    """x + y"""
-    return tensor.Add.apply(*tensor._pair("add", x, y))
+def add(x, other) -> Tensor:
+    """x + other"""
+    return tensor.Add.apply(*tensor._pair("add", x, other))
 
 
-def sub(x, y) -> Tensor:
-    """x - y"""
-    return tensor.Sub.apply(*tensor._pair("sub", x, y))
+def sub(x, other) -> Tensor:
+    """x - other"""
+    return tensor.Sub.apply(*tensor._pair("sub", x, other))
 
 
-def mul(x, y) -> Tensor:
-    """x * y"""
-    return tensor.Mul.apply(*tensor._pair("mul", x, y))
+def mul(x, other) -> Tensor:
+    """x * other"""
+    return tensor.Mul.apply(*tensor._pair("mul", x, other))
 
 
-def div(x, y) -> Tensor:
-    """x / y"""
-    return tensor.Div.apply(*tensor._pair("div", x, y, inexact=True))
+def div(x, other) -> Tensor:
+    """x / other"""
+    return tensor.Div.apply(*tensor._pair("div", x, other, inexact=True))
 
 
 def pow(x, exponent) -> Tensor:
@@ -459,19 +465,19 @@ def amax(x, dim=None, keepdim: bool = False) -> Tensor:
     return as_tensor(x).amax(dim, keepdim)
 
 
-def matmul(x, y) -> Tensor:
+def matmul(x, other) -> Tensor:
     """The matrix product over the last two dimensions; those before them broadcast."""
-    return tensor.matmul(x, y)
+    return tensor.matmul(x, other)
 
 
-def reshape(x, *shape) -> Tensor:
+def reshape(x, shape) -> Tensor:
     """The same elements in another shape; one size may be -1."""
-    return tensor.reshape(as_tensor(x), *shape)
+    return tensor.reshape(as_tensor(x), shape)
 
 
-def permute(x, *dims) -> Tensor:
+def permute(x, dims) -> Tensor:
     """The dimensions in another order."""
-    return tensor.permute(as_tensor(x), *dims)
+    return tensor.permute(as_tensor(x), dims)
 
 
 def transpose(x, dim0: int, dim1: int) -> Tensor:
@@ -486,9 +492,10 @@ def flatten(x, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 def concatenate(tensors, dim: int = 0) -> Tensor:
     """The tensors behind one another along `dim`; in all other dimensions their sizes are equal."""
-    tensors = [as_tensor(x) for x in tensors]
+    tensors = beside_floats(*map(as_tensor, tensors))
     if not tensors:
         raise Error("concatenate: expected at least one tensor, got none")
+    tensors = [x for x in tensors if x.shape != (0,)] or tensors[:1]        # Tensor([]) fits everywhere
     dim = tensor._dimension(dim, tensors[0].ndim)
     for x in tensors:
         if x.ndim != tensors[0].ndim or x.ndim == 0 or any(
@@ -500,17 +507,19 @@ def concatenate(tensors, dim: int = 0) -> Tensor:
 cat = concatenate
 
 
-def pad(x, pad, value: float = 0) -> Tensor:
+def pad(x, pad, mode: str = "constant", value: float = 0) -> Tensor:
     """x with `value` around it. `pad` lists (before, after) for the last dimension, then for the one before, and so on.
 
     pad(x, (1, 1, 2, 2)) adds one column left and right and two rows above and below; negative numbers cut off.
     """
     x, widths = as_tensor(x), tuple(pad)
+    if mode != "constant":
+        raise Error(f'pad: the only mode is "constant", got {mode!r}')
     if len(widths) % 2 or len(widths) > 2 * x.ndim:
         raise Error(f"pad: {widths} must be pairs (before, after), at most {x.ndim} of them for shape {x.shape}")
     pairs = [widths[i : i + 2] for i in range(0, len(widths), 2)][::-1]
     pairs = [(0, 0)] * (x.ndim - len(pairs)) + pairs
-    if any(size + before + after < 0 for size, (before, after) in zip(x.shape, pairs)):
+    if any(size + min(before, 0) + min(after, 0) < 0 for size, (before, after) in zip(x.shape, pairs)):
         raise Error(f"pad: {widths} cuts more off than shape {x.shape} has")
     return tensor.Pad.apply(x, widths=pairs, value=value)
 
@@ -521,8 +530,8 @@ def pad(x, pad, value: float = 0) -> Tensor:
 def _two(what: str, value, least: int = 0) -> tuple[int, int]:
     """A number, or a pair, as a (vertical, horizontal) pair."""
     try:
-        pair = tuple(int(v) for v in value) if np.iterable(value) and not isinstance(value, str) else (int(value),) * 2
-    except (TypeError, ValueError):
+        pair = tuple(operator.index(v) for v in (value if np.iterable(value) else (value,)))
+    except TypeError:
         pair = ()
     pair = pair * 2 if len(pair) == 1 else pair
     if len(pair) != 2 or min(pair) < least:
@@ -535,12 +544,17 @@ def _check_fit(name, x, size, padding) -> None:
         raise Error(f"{name}: the window {size} is larger than the images {x.shape[2:]} with padding {padding}")
 
 
-def _same_dtype(name, x, weight) -> None:
-    if x.dtype != weight.dtype:
-        raise Error(f"{name}: x is {x.dtype} but the weight is {weight.dtype}; convert one of them, "
-                    f"e.g. Tensor(x, dtype=np.{weight.dtype})")
+def _same_dtype(name, x, weight, *bias) -> None:
+    for what, values in zip(("weight", "bias"), (weight, *bias)):
+        if values.dtype != x.dtype:
+            raise Error(f"{name}: x is {x.dtype} but the {what} is {values.dtype}; convert one of them, "
+                        f"e.g. Tensor(x, dtype=np.{values.dtype})")
 
 
-def _check_bias(name, bias, count) -> None:
-    if bias is not None and as_tensor(bias).shape != (count,):
-        raise Error(f"{name}: the bias has shape {as_tensor(bias).shape}, expected one number per output: ({count},)")
+def _weighted(name, x, weight, bias) -> list[Tensor]:
+    """The inputs of a layer: x, its weight and, where there is one, its bias."""
+    inputs = [x, weight] if bias is None else [x, weight, as_tensor(bias)]
+    _same_dtype(name, *inputs)
+    if bias is not None and inputs[2].shape != weight.shape[:1]:
+        raise Error(f"{name}: the bias has shape {inputs[2].shape}, expected one number per output: {weight.shape[:1]}")
+    return inputs

@@ -129,15 +129,18 @@ def _check(input_shape, classes: int) -> None:
         raise Error(f"a network for {classes} classes; expected 1 or more")
 
 
-def build(name: str, *, input_shape, classes: int, bn_momentum: float = 0.1) -> nn.Module:
+def build(name, *, input_shape, classes: int, bn_momentum: float = 0.1) -> nn.Module:
     """A network by name, with its initial weights of seed 0.
 
     "resnet20", "resnet8-8" (depth 8, width 8), "vgg16", "lenet_300_100", or "package.module:factory": a function that
-    returns an nn.Module and takes those of the keywords input_shape, classes and bn_momentum that it names.
+    returns an nn.Module and takes those of the keywords input_shape, classes and bn_momentum that it names. Such a
+    function may also be given itself.
     """
     wanted: dict[str, Any] = {"input_shape": tuple(input_shape), "classes": classes, "bn_momentum": bn_momentum}
-    if ":" in name:
-        factory = _imported(name)
+    if callable(name):
+        factory = name
+    elif ":" in name:
+        factory = imported(name)
     elif match := re.fullmatch(r"resnet(\d+)(?:-(\d+))?", name):
         return resnet(int(match[1]), int(match[2] or 16), **wanted)
     else:
@@ -151,7 +154,13 @@ def build(name: str, *, input_shape, classes: int, bn_momentum: float = 0.1) -> 
     return model.initialise(0)
 
 
-def _imported(name: str):
+def import_path(factory) -> str:
+    """The "package.module:factory" under which a function may be found."""
+    return f"{factory.__module__}:{factory.__qualname__}"
+
+
+def imported(name: str):
+    """The function that "package.module:factory" names."""
     module, _, attribute = name.partition(":")
     try:
         factory = getattr(importlib.import_module(module), attribute)

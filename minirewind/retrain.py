@@ -14,7 +14,7 @@ steps T - t .. T. Where the weights and where the rates come from is all the dif
 import dataclasses
 import itertools
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 from . import data as datasets
 from . import nn, optim, prune, train
@@ -84,11 +84,13 @@ techniques: dict[str, Technique] = {
 
 def one_round(model: nn.Module, data: datasets.Data, recipe: Recipe, trained: State, early: State, technique: Technique,
               density: float, *, seed: int, round: int = 1, stream: int = 0,
-              method: prune.Method = prune.global_magnitude, report_every: int = 50) -> Iterator[Record]:
+              method: prune.Method = prune.global_magnitude, report_every: int = 50,
+              resume: State | None = None) -> Iterator[Record]:
     """Prune the network in the state `trained` to `density` and retrain it; the model ends in the state afterwards.
 
     One-shot pruning is one such round on the dense network. Iterative pruning is a chain of them, each on what the one
     before ended in, with `early` from the dense run throughout; `round` counts them from 1 and picks the data stream.
+    `resume` is a state this same round was in before it was interrupted.
     """
     if not 0 <= early.step < trained.step:
         raise Error(f"the retraining time t must be 1 to T steps: trained is at step T = {trained.step}, "
@@ -96,7 +98,7 @@ def one_round(model: nn.Module, data: datasets.Data, recipe: Recipe, trained: St
     mask = prune.new_mask(model, trained, density, method)
     start, rate, stop = technique(trained, early, mask, recipe.rates())
     yield from train.train(model, data, recipe, seed=seed, round=round, stream=stream,
-                           start=start, stop=stop, rate=rate, report_every=report_every)
+                           start=resume or start, stop=stop, rate=rate, report_every=report_every, compare_to=start)
 
 
 def densities_to(density: float | None) -> Iterator[float]:
@@ -116,32 +118,56 @@ def prune_to_target(model: nn.Module, data: datasets.Data, recipe: Recipe | None
     left in the last state inside the target, which is returned with the records of all rounds. Training starts from
     where the model is: call model.initialise(seed) for a new start; a trained model is not trained again.
     """
-    if density is None and max_drop is None:
-        raise Error("prune_to_target needs an end: density=0.1, max_drop=1.0 (points of validation accuracy), or both")
-    if max_drop is not None and not max_drop >= 0:
-        raise Error(f"max_drop is {max_drop}; expected points of validation accuracy, 0 or more")
-    recipe = recipe or train.default_recipe(data)
-    layers, prunable = len(prune.prunable_layers(model)), int(nn.pack(model).prunable.sum())
-    if not nn.pack(model).mask.all():
-        raise Error("prune_to_target begins with a dense network, this one is pruned; retrain.one_round prunes further")
-    prune.new_mask(model, State.copy(model), 1 if density is None else density)   # bad? an Error before any training
+    history = list(pruning_to_target(model, data, recipe, seed=seed, density=density, max_drop=max_drop))
+    return State.copy(model), history
 
-    history = list(train.train(model, data, recipe, seed=seed))
-    inside, dense_accuracy = State.copy(model), train.evaluate(model, data.validation)
-    if history:
-        history[-1] = dataclasses.replace(history[-1], validation_accuracy=dense_accuracy)
+
+def pruning_to_target(model: nn.Module, data: datasets.Data, recipe: Recipe | None = None, *, seed: int = 0,
+                      density: float | None = None, max_drop: float | None = None) -> Iterator[Record]:
+    """The same as a generator of its records; the last one of each round holds the validation accuracy."""
+    check_target(density, max_drop)
+    if not nn.pack(model).mask.all():
+        raise Error("pruning to a target begins with a dense network, this one is pruned; see retrain.one_round")
+    prune.new_mask(model, State.copy(model), 1)         # what cannot be pruned is an Error before any training
+    layers, prunable = len(prune.prunable_layers(model)), int(nn.pack(model).prunable.sum())
+    recipe = recipe or train.default_recipe(data)
+
+    dense_accuracy = yield from measured(model, data, train.train(model, data, recipe, seed=seed))
+    inside = State.copy(model)
     for round, target in enumerate(densities_to(density), 1):
         if prune.keep_count(prunable, target) < layers:
             break
         early = inside.masked(inside.mask, step=0)
-        history += one_round(model, data, recipe, inside, early, lr_rewinding, target, seed=seed, round=round)
-        accuracy = train.evaluate(model, data.validation)
-        history[-1] = dataclasses.replace(history[-1], validation_accuracy=accuracy)
-        if max_drop is not None and accuracy < dense_accuracy - max_drop:
+        accuracy = yield from measured(model, data, one_round(model, data, recipe, inside, early, lr_rewinding, target,
+                                                              seed=seed, round=round))
+        drop = dense_accuracy - accuracy
+        if max_drop is not None and drop > max_drop:
             if round == 1:
-                warnings.warn(f"the first round of pruning already costs {dense_accuracy - accuracy:.2f} points, more "
-                              f"than max_drop = {max_drop:g}: the model is left dense", stacklevel=2)
+                warnings.warn(f"the first round of pruning already costs {drop:.2f} points, more than max_drop = "
+                              f"{max_drop:g}: the model is left dense", stacklevel=3)
             break
         inside = State.copy(model)
     inside.restore(model)
-    return inside, history
+
+
+def check_target(density: float | None, max_drop: float | None) -> None:
+    """A target that cannot be met is an Error before any training."""
+    if density is None and max_drop is None:
+        raise Error("pruning needs an end: density=0.1, max_drop=1.0 (points of validation accuracy), or both")
+    if density is not None:
+        prune.keep_count(1, density)
+    if max_drop is not None and not max_drop >= 0:
+        raise Error(f"max_drop is {max_drop}; expected points of validation accuracy, 0 or more")
+
+
+def measured(model: nn.Module, data: datasets.Data, records: Iterator[Record]) -> Generator[Record, None, float]:
+    """The records of one training, the last one with the validation accuracy; that is also what it returns."""
+    previous = None
+    for record in records:
+        if previous is not None:
+            yield previous
+        previous = record
+    accuracy = train.evaluate(model, data.validation)
+    if previous is not None:
+        yield dataclasses.replace(previous, validation_accuracy=accuracy)
+    return accuracy

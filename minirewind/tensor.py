@@ -12,6 +12,7 @@ import contextlib
 import contextvars
 import copy
 import math
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -83,11 +84,13 @@ class Tensor:
                 raise Error(f"backward: a tensor of shape {self.shape} needs a gradient of that shape; try .sum()")
             grad = 1
         grad = _array(grad)
-        if grad.size != 1 and grad.shape != self.shape:
+        if grad.shape not in ((), self.shape):
             raise Error(f"backward: the gradient has shape {grad.shape}, this tensor {self.shape}")
         gradients = {id(self): self.backend.xp.broadcast_to(self.backend.asarray(grad, self.dtype), self.shape)}
 
-        for tensor in topological_order(self):
+        walk = topological_order(self)[::-1]
+        while walk:
+            tensor = walk.pop()                     # what only the walk still holds is freed here
             gradient = gradients.pop(id(tensor))
             if tensor.function is None:
                 tensor.accumulate(gradient)
@@ -115,6 +118,9 @@ class Tensor:
             raise TypeError("a tensor without dimensions has no length")
         return self.shape[0]
 
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
     def __bool__(self) -> bool:
         return bool(self.item())
 
@@ -138,9 +144,9 @@ class Tensor:
     def sqrt(self): return Sqrt.apply(floating(self))
     def sum(self, dim=None, keepdim=False): return Sum.apply(self, dim=_dims(self, dim), keepdim=keepdim)
     def mean(self, dim=None, keepdim=False): return mean(self, dim, keepdim)
-    def amax(self, dim=None, keepdim=False): return Amax.apply(self, dim=_dims(self, dim), keepdim=keepdim)
-    def reshape(self, *shape): return reshape(self, shape)
-    def permute(self, *dims): return permute(self, dims)
+    def amax(self, dim=None, keepdim=False): return amax(self, dim, keepdim)
+    def reshape(self, *shape): return reshape(self, *shape)
+    def permute(self, *dims): return permute(self, *dims)
     def transpose(self, dim0, dim1): return transpose(self, dim0, dim1)
     def flatten(self, start_dim=0, end_dim=-1): return flatten(self, start_dim, end_dim)
     T = property(lambda self: permute(self, tuple(range(self.ndim))[::-1]))
@@ -254,7 +260,7 @@ def topological_order(root: Tensor) -> list[Tensor]:
 
 def unbroadcast(gradient, shape):
     """Undo broadcasting: the gradient of an element that was repeated is the sum over its repetitions."""
-    if gradient.shape == shape:
+    if gradient.shape == shape or gradient.ndim < len(shape):
         return gradient
     gradient = gradient.sum(axis=tuple(range(gradient.ndim - len(shape))))      # dimensions put in front
     stretched = tuple(i for i, size in enumerate(shape) if size == 1 and gradient.shape[i] != 1)
@@ -314,7 +320,7 @@ def gradcheck(function: Callable[..., Tensor], *tensors: Tensor, seed: int = 0, 
             expected = (weighted_output(i, h * direction) - weighted_output(i, -h * direction)) / (2 * h)
             got = float((gradient * direction).sum())
             scale = max(abs(expected), abs(got), float(np.abs(gradient * direction).sum()), 1e-3)
-            if not abs(got - expected) <= 1e-5 * scale:
+            if not abs(got - expected) <= 1e-5 * scale < math.inf:
                 raise Error(f"gradcheck: {name}: gradient of input {i}, shape {leaf.shape}, along a random direction:\n"
                             f"  got {got:.8g} from backward, expected {expected:.8g} from central differences\n"
                             f"  input {np.array2string(leaf.numpy().ravel()[:4], precision=4)}...")
@@ -497,7 +503,7 @@ class GetItem(Function):
     def backward(self, dz):
         dx = self.xp.zeros(self.shape, dz.dtype)
         parts = self.index if isinstance(self.index, tuple) else (self.index,)
-        if all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts):
+        if all(part is None or part is Ellipsis or isinstance(part, (int, np.integer, slice)) for part in parts):
             dx[self.index] = dz
         else:
             self.xp.add.at(dx, self.index, dz)
@@ -545,6 +551,14 @@ def mean(x: Tensor, dim=None, keepdim: bool = False) -> Tensor:
     return total / (x.size / total.size if total.size else 1.0)
 
 
+def amax(x: Tensor, dim=None, keepdim: bool = False) -> Tensor:
+    """The largest value over the dimensions `dim`, all of them by default."""
+    dims = _dims(x, dim)
+    if 0 in [x.shape[d] for d in dims]:
+        raise Error(f"amax: shape {x.shape} has no elements along {dims}, and so no largest one")
+    return Amax.apply(x, dim=dims, keepdim=keepdim)
+
+
 def matmul(x, y) -> Tensor:
     """x @ y, as NumPy and PyTorch define it: vectors are rows on the left and columns on the right."""
     x, y = _pair("matmul", x, y, broadcast=False)
@@ -585,19 +599,19 @@ def permute(x: Tensor, *dims) -> Tensor:
 
 def transpose(x: Tensor, dim0: int, dim1: int) -> Tensor:
     """x with two of its dimensions exchanged."""
+    dim0, dim1 = _dimension(dim0, x.ndim), _dimension(dim1, x.ndim)
     if x.ndim == 0:
         return x
     dims = list(range(x.ndim))
-    dim0, dim1 = _dimension(dim0, x.ndim), _dimension(dim1, x.ndim)
     dims[dim0], dims[dim1] = dim1, dim0
     return Permute.apply(x, dims=tuple(dims))
 
 
 def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """The dimensions from start_dim to end_dim, both included, as one."""
+    start, end = _dimension(start_dim, x.ndim), _dimension(end_dim, x.ndim)
     if x.ndim == 0:
         return reshape(x, (1,))
-    start, end = _dimension(start_dim, x.ndim), _dimension(end_dim, x.ndim)
     if start > end:
         raise Error(f"flatten: start_dim {start_dim} comes after end_dim {end_dim} in shape {x.shape}")
     return reshape(x, (*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
@@ -612,9 +626,9 @@ def as_tensor(value, like: Tensor | None = None) -> Tensor:
         return value
     if like is None:
         return Tensor(value)
-    if isinstance(value, (bool, int, float)) and (like.dtype.kind == "f" or not isinstance(value, float)):
-        return Tensor(value, dtype=like.dtype, device=like.device)
-    return Tensor(value, device=like.device)
+    kinds = {bool: "fiub", int: "fiu"}.get(type(value), "f")
+    keeps = isinstance(value, (bool, int, float)) and like.dtype.kind in kinds
+    return Tensor(value, dtype=like.dtype if keeps else None, device=like.device)
 
 
 def floating(x) -> Tensor:
@@ -623,13 +637,17 @@ def floating(x) -> Tensor:
     return x if x.dtype.kind == "f" else Tensor(x.data.astype(np.float32), device=x.device)
 
 
+def beside_floats(*tensors: Tensor) -> list[Tensor]:
+    """The tensors; beside a floating-point one, those that hold integers take its dtype."""
+    dtype = next((x.dtype for x in tensors if x.dtype.kind == "f"), None)
+    return [Tensor(x.data, dtype=dtype, device=x.device) if dtype and x.dtype.kind != "f" else x for x in tensors]
+
+
 def _pair(name: str, x, y, inexact: bool = False, broadcast: bool = True) -> tuple[Tensor, Tensor]:
-    """Two operands as Tensors that fit together; beside a floating-point operand, integers take its dtype."""
+    """Two operands as Tensors that fit together."""
     x = as_tensor(x, like=y if isinstance(y, Tensor) else None)
     y = as_tensor(y, like=x)
-    if x.dtype != y.dtype and "f" in (x.dtype.kind, y.dtype.kind):
-        x = x if x.dtype.kind == "f" else Tensor(x.data, dtype=y.dtype, device=x.device)
-        y = y if y.dtype.kind == "f" else Tensor(y.data, dtype=x.dtype, device=y.device)
+    x, y = beside_floats(x, y)
     if inexact:
         x, y = floating(x), floating(y)
     if broadcast:
@@ -643,16 +661,17 @@ def _broadcast_shape(name: str, x: tuple, y: tuple) -> None:
 
 
 def _dims(x: Tensor, dim) -> tuple[int, ...]:
-    dims = range(x.ndim) if dim is None or dim == () else (dim,) if isinstance(dim, int) else dim
-    if x.ndim == 0:
-        return ()
-    return tuple(_dimension(d, x.ndim) for d in dims)
+    dims = () if dim is None else tuple(_dimension(d, x.ndim) for d in (dim if np.iterable(dim) else (dim,)))
+    if len(set(dims)) < len(dims):
+        raise Error(f"dim={dim} names a dimension twice in shape {x.shape}")
+    return dims[: x.ndim] or tuple(range(x.ndim))               # none named: all of them, as in PyTorch
 
 
 def _dimension(dim: int, ndim: int) -> int:
-    if not -max(ndim, 1) <= dim < max(ndim, 1):
-        raise Error(f"dimension {dim} does not exist: a tensor of {ndim} dimensions has {-ndim} to {ndim - 1}")
-    return dim % max(ndim, 1)
+    dim, count = operator.index(dim), max(ndim, 1)              # a tensor without dimensions may be told 0 or -1
+    if not -count <= dim < count:
+        raise Error(f"dimension {dim} does not exist: a tensor of {ndim} dimensions has {-count} to {count - 1}")
+    return dim % count
 
 
 def _kept(shape: tuple, dims: tuple[int, ...]) -> tuple[int, ...]:
@@ -661,7 +680,7 @@ def _kept(shape: tuple, dims: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _flat(shape) -> tuple[int, ...]:
-    return tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], int) else tuple(shape)
+    return tuple(operator.index(n) for n in (shape[0] if len(shape) == 1 and np.iterable(shape[0]) else shape))
 
 
 def _plain_index(index):
@@ -673,12 +692,16 @@ def _plain_index(index):
 def _with_dtype(data, dtype):
     if isinstance(data, Tensor):
         data = data.data
-    if dtype is not None or hasattr(data, "dtype"):
-        return data if dtype is None else _array(data).astype(dtype, copy=False)
-    array = np.asarray(data)
-    if array.dtype == object or array.dtype.kind in "US":
-        raise Error(f"a tensor holds numbers in a rectangular array; got {str(data)[:60]!r}")
-    return array.astype(np.float32) if array.dtype == np.float64 else array
+    try:
+        array = _array(data)
+        numbers = array.dtype.kind in "biuf"
+    except ValueError:                                          # NumPy's answer to rows of different lengths
+        numbers = False
+    if not numbers:
+        raise Error(f"a tensor holds real numbers in a rectangular array; got {str(data)[:60]!r}")
+    if dtype is None and array is not data and array.dtype == np.float64:
+        dtype = np.float32
+    return array if dtype is None else array.astype(dtype, copy=False)
 
 
 def _array(data):

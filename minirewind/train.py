@@ -47,6 +47,11 @@ def default_recipe(data: datasets.Data) -> Recipe:
     return Recipe(max(1, 30 * images // 64), 64) if images < 10_000 else Recipe(math.ceil(182 * images / 128))
 
 
+def bn_momentum(recipe: Recipe) -> float:
+    """The paper's 0.003 needs some 1,000 steps to settle; runs of fewer than 5,000 use PyTorch's 0.1."""
+    return 0.003 if recipe.steps >= 5000 else 0.1
+
+
 @dataclass(frozen=True, eq=False)
 class State:
     """A run at one step, whole: with it and the recipe, training goes on to the same bits."""
@@ -128,12 +133,13 @@ def one_step(model: nn.Module, optimiser: optim.SGD, data: datasets.Data, clock:
 
 def train(model: nn.Module, data: datasets.Data, recipe: Recipe, *, seed: int, round: int = 0, stream: int = 0,
           start: State | None = None, stop: int | None = None, rate: optim.Schedule | None = None,
-          report_every: int = 50) -> Iterator[Record]:
+          report_every: int = 50, compare_to: State | None = None) -> Iterator[Record]:
     """Train from the state `start` (None: from where the model is) to the step `stop`, reporting on the way.
 
     `seed`, `stream` and `round` say which data stream; `rate` replaces the recipe's schedule. A generator: it trains
     while the caller asks for records, which come at every multiple of `report_every` steps and at the end. At a NaN it
-    stops with an Error that names the step and the first tensor that was not finite.
+    stops with an Error that names the step and the first tensor that was not finite. Sign flips are counted against
+    `compare_to` (None: the start).
     """
     if start is not None:
         start.restore(model)
@@ -149,7 +155,7 @@ def train(model: nn.Module, data: datasets.Data, recipe: Recipe, *, seed: int, r
     clock = Clock(seed, stream, round, recipe.batch_size)
     model.clock = clock
     step = optimiser.backend.capture(functools.partial(one_step, model, optimiser, data, clock))
-    report = Reporter(model)
+    report = Reporter(model, compare_to)
     last = State.copy(model)
 
     while vectors.step < stop:
@@ -168,10 +174,10 @@ def train(model: nn.Module, data: datasets.Data, recipe: Recipe, *, seed: int, r
 class Reporter:
     """Makes the records of one run; the mask does not change during it."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, compare_to: State | None = None):
         self.began = time.perf_counter()
         self.vectors = nn.pack(model)
-        self.signs = np.sign(self.vectors.weights)
+        self.signs = np.sign(self.vectors.weights if compare_to is None else compare_to.weights)
         self.layers = prune.layer_densities(model)
         self.density = prune.density(self.vectors.mask, self.vectors.prunable)
 

@@ -16,7 +16,7 @@ def max_pool2d(x, size, stride, padding):
     H, W = x.shape[2:]
     P, Q = (output_size(n, k, s, p) for n, k, s, p in zip((H, W), size, stride, padding))
     patches = windows(pad(x, padding, -np.inf), size, stride)             # (N, C, P, Q, R, S)
-    winner = patches.reshape(*patches.shape[:4], -1).argmax(axis=-1)      # (N, C, P, Q), an index into R x S
+    winner = patches.reshape(*patches.shape[:4], size[0] * size[1]).argmax(axis=-1)     # (N, C, P, Q)
     row = np.arange(P)[:, None] * stride[0] - padding[0] + winner // size[1]
     column = np.arange(Q) * stride[1] - padding[1] + winner % size[1]
     source = row.clip(0, H - 1) * W + column.clip(0, W - 1)               # padding wins only where all is -inf
@@ -28,8 +28,9 @@ def max_pool2d(x, size, stride, padding):
 def max_pool2d_gradient(dy, source, x_shape):
     """The gradient goes to the pixel that won, summed where one pixel won several windows."""
     N, C, H, W = x_shape
+    count = dy.shape[2] * dy.shape[3]                                     # of windows in a plane
     dx = np.zeros((N * C, H * W), dy.dtype)
-    np.add.at(dx, (np.arange(N * C)[:, None], source.reshape(N * C, -1)), dy.reshape(N * C, -1))
+    np.add.at(dx, (np.arange(N * C)[:, None], source.reshape(N * C, count)), dy.reshape(N * C, count))
     return dx.reshape(x_shape)
 
 

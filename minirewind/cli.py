@@ -1,0 +1,203 @@
+"""The command line: a thin shell over the library."""
+
+import argparse
+import dataclasses
+import difflib
+import json
+import os
+import sys
+import typing
+from pathlib import Path
+
+from . import data as datasets
+from . import files, models, nn, prune, retrain, study, train
+from .errors import Error
+from .train import Recipe, State
+
+DESCRIPTION = "Retrain pruned networks three ways: fine-tuning, weight rewinding, learning-rate rewinding."
+DEFAULT_NETWORKS = {"digits": "resnet8-8", "mnist": "lenet_300_100", "fashion_mnist": "lenet_300_100"}
+OTHER_NETWORK = "resnet20"
+
+
+def compare(options) -> None:
+    """Run the comparison, print the table, draw the figure."""
+    from tqdm import tqdm
+
+    from . import report
+
+    chosen = {name: getattr(options, name) for name in study.AXES if getattr(options, name) is not None}
+    wanted = study.Study(options.network or network_for(options.dataset), options.dataset, recipe(options),
+                         seeds=options.seeds, data_dir=options.data_dir, **chosen)
+    first = {"shown": False}
+
+    def early_table(rows) -> None:
+        mine = [row for row in rows if row.seed == wanted.seed_list[0] and row.protocol == "one_shot"]
+        if not first["shown"] and len(mine) >= study.one_shot_runs(wanted) > 0 and len(wanted.seed_list) > 1:
+            first["shown"] = True
+            tqdm.write(f"\nThe first seed, one-shot:\n{report.table(mine)}\n", file=sys.stdout)
+
+    folder = Path(options.out)
+    try:
+        rows = study.run(wanted, folder, options.workers, options.device, on_rows=early_table)
+    except KeyboardInterrupt:
+        print(f"\nstopped; what is done is in {folder}, and the same command continues it", file=sys.stderr)
+        sys.exit(130)
+    print(report.table(rows))
+    report.write(rows, folder)
+    print(f"\n{folder / 'results.csv'}  every run\n{folder / 'comparison.png'}  the figure (and .svg)")
+
+
+def draw(options) -> None:
+    """Print the table and draw the figure of a folder again, from its results.csv."""
+    from . import report
+
+    rows = study.read_results(Path(options.folder) / "results.csv")
+    if not rows:
+        raise Error(f"{options.folder}/results.csv has no rows yet; let compare finish a run first")
+    print(report.table(rows))
+    report.write(rows, Path(options.folder))
+
+
+def prune_network(options) -> None:
+    """Prune by the paper's algorithm, round by round, and save the network."""
+    retrain.check_target(options.density, options.max_drop)
+    data = datasets.load(options.dataset, options.data_dir)
+    settings = recipe(options) or train.default_recipe(data)
+    model = models.build(options.network or network_for(options.dataset), input_shape=data.input_shape,
+                         classes=data.classes, bn_momentum=train.bn_momentum(settings)).to(options.device)
+    model.initialise(options.seed)
+    folder = Path(options.out)
+    with files.claimed(folder):
+        if (folder / "state.npz").exists():
+            raise Error(f"{folder} holds a pruned network already; choose another folder with --out, or delete it")
+        history = []
+        rounds = retrain.pruning_to_target(model, data, settings, seed=options.seed, density=options.density,
+                                           max_drop=options.max_drop)
+        for record in rounds:
+            history.append(record)
+            if record.validation_accuracy is not None:
+                print(f"{1 / record.density:7.2f}x  validation {record.validation_accuracy:6.2f} %  "
+                      f"{record.seconds:6.1f} s", flush=True)
+        state = State.copy(model)
+        result = {
+            "network": options.network or network_for(options.dataset), "dataset": data.name, "seed": options.seed,
+            "recipe": dataclasses.asdict(settings), "target_density": options.density, "max_drop": options.max_drop,
+            "density": prune.density(state.mask, nn.pack(model).prunable),
+            "layer_densities": prune.layer_densities(model),
+            "validation_accuracy": train.evaluate(model, data.validation),
+            "accuracy": train.evaluate(model, data.test),
+            "history": [dataclasses.asdict(record) for record in history],
+        }
+        files.write_atomically(folder / "run.json", (json.dumps(result, indent=1) + "\n").encode())
+        files.write_atomically(folder / "state.npz", files.state_bytes(state))
+    print(f"kept {result['density']:.2%} of the prunable weights ({1 / result['density']:.2f}x), "
+          f"test accuracy {result['accuracy']:.2f} %\n{folder / 'state.npz'}  the network")
+
+
+def fetch_data(options) -> None:
+    """Download a data set."""
+    from . import fetch
+
+    print(fetch.fetch(options.name, options.data_dir))
+
+
+def recipe(options) -> Recipe | None:
+    """The data set's own recipe with the changes that --recipe.steps and its like ask for; None without any."""
+    changes = {name: value for name, value in vars(options.recipe).items() if value is not None}
+    if not changes:
+        return None
+    return dataclasses.replace(train.default_recipe(datasets.load(options.dataset, options.data_dir)), **changes)
+
+
+def network_for(dataset: str) -> str:
+    """The network of a data set if none is asked for."""
+    return DEFAULT_NETWORKS.get(dataset, OTHER_NETWORK)
+
+
+# ---------------------------------------------------------------------------------------------------------- the parser
+
+
+def parser():
+    """All verbs and their options."""
+    import jsonargparse
+
+    class Parser(jsonargparse.ArgumentParser):
+        """Says what is wrong in a line or two, without the whole usage."""
+
+        def error(self, message, ex=None):
+            raise Error(_brief(message, self))
+
+    class Help(jsonargparse.DefaultHelpFormatter):
+        """The default behind each option that has one, and no types."""
+
+        def _get_help_string(self, action):
+            return action.help if action.default in (None, argparse.SUPPRESS) else f"{action.help} (%(default)s)"
+
+    whole = Parser(prog="minirewind", description=DESCRIPTION, parser_mode="toml")
+    verbs = whole.add_subcommands(dest="verb", required=True)
+
+    def verb(name: str, function) -> Parser:
+        new = Parser(description=function.__doc__, parser_mode="toml", formatter_class=Help)
+        verbs.add_subcommand(name, new, help=function.__doc__)
+        return new
+
+    def common(new: Parser, out: str) -> None:
+        new.add_argument("--out", default=out, help="the folder that holds all results")
+        new.add_argument("--dataset", default="digits", help="digits, cifar10, cifar100, mnist or fashion_mnist")
+        new.add_argument("--network", type=str, help="resnet20, resnet8-8 (depth-width), vgg16, lenet_300_100, "
+                                                           "or package.module:function")
+        new.add_argument("--data-dir", type=str, help="where the data sets lie (or MINIREWIND_DATA)")
+        new.add_argument("--device", default="cpu", help="cpu or reference")
+        for name, kind in typing.get_type_hints(Recipe).items():
+            new.add_argument(f"--recipe.{name}", type=kind, help=f"how to train: {name.replace('_', ' ')}")
+
+    new = verb("compare", compare)
+    common(new, "results/compare")
+    new.add_argument("--config", action="config", help="a TOML file with these options")
+    new.add_argument("--seeds", type=int, default=3, help="how many dense networks to start from")
+    new.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes side by side")
+    kinds = {"rounds": int, "densities": float, "retrain_fractions": float}
+    helps = {"protocols": "any of " + " ".join(study.PROTOCOLS), "techniques": "any of " + " ".join(study.TECHNIQUES),
+             "pruning": "any of " + " ".join(study.PRUNING), "rounds": "compressions: round i keeps 0.8**i",
+             "densities": "further one-shot densities", "retrain_fractions": "t/T, shares of the training to run again"}
+    for name in study.AXES:
+        new.add_argument("--" + name.replace("_", "-"), type=kinds.get(name, str), nargs="+", help=helps[name])
+
+    new = verb("prune", prune_network)
+    common(new, "results/prune")
+    new.add_argument("--density", type=float, help="the kept share to end at, e.g. 0.1")
+    new.add_argument("--max-drop", type=float, help="end before losing more points of validation accuracy")
+    new.add_argument("--seed", type=int, default=0, help="the seed of the initial weights and the data order")
+
+    new = verb("report", draw)
+    new.add_argument("folder", help="a folder that compare has written")
+
+    new = verb("fetch", fetch_data)
+    new.add_argument("name", help="cifar10, cifar100, mnist or fashion_mnist")
+    new.add_argument("--data-dir", type=str, help="where to put it (or MINIREWIND_DATA)")
+    return whole
+
+
+VERBS = {"compare": compare, "prune": prune_network, "report": draw, "fetch": fetch_data}
+
+
+def _brief(message: str, parser: argparse.ArgumentParser) -> str:
+    """The parser's message, with the nearest known option where one is unknown."""
+    known = [option for action in parser._actions for option in action.option_strings]
+    for word in message.split():
+        near = difflib.get_close_matches(word, known, n=1)
+        if word.startswith("--") and word not in known and near:
+            return f"{message}; did you mean {near[0]}?"
+    return message
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command `minirewind`: a user's mistake is one message and exit code 2."""
+    try:
+        options = parser().parse_args(arguments)
+        VERBS[options.verb](options[options.verb])
+    except Error as mistake:
+        print(f"minirewind: {mistake}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(1)

@@ -1,0 +1,43 @@
+"""How a kernel is compiled, and when it is worth more than one thread."""
+
+import functools
+import types
+
+import numba
+
+OPTIONS = {
+    "cache": True,
+    "error_model": "numpy",
+    # Sums may be reordered and a * b + c fused. Not `True`: that also lets the compiler forget about NaN and infinity,
+    # and gave other bits on other numbers of threads.
+    "fastmath": {"contract", "reassoc", "nsz"},
+}
+
+helper = functools.partial(numba.njit, inline="always", **OPTIONS)()
+"""A function that disappears into the kernels that call it."""
+
+LAUNCH = 30_000
+"""Below this many nanoseconds of work, waking the other threads costs more than they save."""
+
+
+class Kernel:
+    """A function compiled twice, each when first needed: for one thread, and with its `prange` shared by all threads.
+
+    `kernel(work, ...)` picks by `work`, roughly the nanoseconds one core needs for it, as the caller computes them from
+    the shape. The number of threads has no say, so the same shape always takes the same code and gives the same bits.
+    """
+
+    def __init__(self, function):
+        functools.update_wrapper(self, function)
+        self.serial = numba.njit(**OPTIONS)(function)
+        self.parallel = numba.njit(parallel=True, **OPTIONS)(renamed(function, function.__name__ + "_parallel"))
+
+    def __call__(self, work, *arguments):
+        return (self.parallel if work > LAUNCH else self.serial)(*arguments)
+
+
+def renamed(function, name):
+    """The same function by another name: Numba's cache tells two compilations of one source apart only by name."""
+    copy = types.FunctionType(function.__code__, function.__globals__, name)
+    copy.__qualname__, copy.__module__ = name, function.__module__
+    return copy

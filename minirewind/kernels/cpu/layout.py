@@ -1,0 +1,74 @@
+"""How images lie in memory: the batch innermost.
+
+A tensor's shape is (N, C, H, W) everywhere above. Here its memory is [H, W, C, N]: a pixel's channels lie together, and
+each channel is a run of all images.
+
+    pixel (0, 0)                                  pixel (0, 1)
+    | channel 0       | channel 1       | ...     | channel 0       | ...
+    | n0 n1 n2 ... nN | n0 n1 n2 ... nN | ...     | n0 n1 n2 ... nN | ...
+
+Whatever a kernel does to one image it does to all: its innermost loop runs over a contiguous run of images, one vector
+instruction for 8 of them, whatever the size of the map, the filter or the stride; padding is a pixel left out.
+"""
+
+import numpy as np
+from numba import prange
+
+from .compiling import Kernel
+
+
+def takes(*arrays):
+    """Whether the compiled kernels take these arrays: float32, with something in them."""
+    return all(a is None or (a.dtype == np.float32 and a.size > 0) for a in arrays)
+
+
+def empty(shape, dtype=np.float32):
+    """An array (N, C, H, W) with batch-innermost memory; other numbers of axes in C order."""
+    if len(shape) != 4:
+        return np.empty(shape, dtype)
+    N, C, H, W = shape
+    return np.empty((H, W, C, N), dtype).transpose(3, 2, 0, 1)
+
+
+def planes(x):
+    """The memory of x as [H * W, C, N] (2-D x: as [N, C, 1]), converted where it lies otherwise."""
+    if x.ndim == 2:
+        return np.ascontiguousarray(x).reshape(*x.shape, 1)
+    memory = x.transpose(2, 3, 1, 0)                                      # (H, W, C, N)
+    if not memory.flags.c_contiguous:
+        memory = batch_innermost(x)
+    H, W, C, N = memory.shape
+    return memory.reshape(H * W, C, N)
+
+
+def images(memory, height, width):
+    """The way back: [H * W, C, N] as an array (N, C, H, W)."""
+    _, C, N = memory.shape
+    return memory.reshape(height, width, C, N).transpose(3, 2, 0, 1)
+
+
+def like(memory, x):
+    """The way back to the shape of x, which `planes` brought to `memory`."""
+    return memory.reshape(x.shape) if x.ndim == 2 else images(memory, *x.shape[2:])
+
+
+def batch_innermost(x):
+    """A copy (H, W, C, N) of x (N, C, H, W), whatever its strides."""
+    N, C, H, W = x.shape
+    memory = np.empty((H, W, C, N), x.dtype)
+    transpose(x.size, np.ascontiguousarray(x).reshape(N, C, H * W), memory.reshape(H * W, C, N))
+    return memory
+
+
+BLOCK = 16
+
+
+@Kernel
+def transpose(x, y):
+    """y[p, c, n] = x[n, c, p], in blocks of 16 pixels: one cache line of x, which stays for its 16 uses."""
+    N, C, P = x.shape
+    for block in prange((P + BLOCK - 1) // BLOCK):
+        for c in range(C):
+            for n in range(N):
+                for p in range(block * BLOCK, min(block * BLOCK + BLOCK, P)):
+                    y[p, c, n] = x[n, c, p]

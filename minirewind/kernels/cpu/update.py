@@ -1,0 +1,33 @@
+"""One step of SGD: every number is read once and written once."""
+
+import numpy as np
+from numba import prange
+
+from .. import reference
+from .compiling import Kernel
+from .layout import takes
+
+BLOCK = 16384
+
+
+def sgd(weights, gradients, momentum, mask, rate, factor, nesterov, decay):
+    """As the reference's."""
+    vectors = (weights, gradients, momentum)
+    if not takes(*vectors) or not all(v.ndim == 1 and v.flags.c_contiguous for v in (*vectors, mask)):
+        return reference.update.sgd(weights, gradients, momentum, mask, rate, factor, nesterov, decay)
+    masked_momentum_step(weights.size * 0.5, weights, gradients, momentum, mask,
+                         float(rate), float(factor), bool(nesterov), float(decay))
+
+
+@Kernel
+def masked_momentum_step(weights, gradients, momentum, mask, rate, factor, nesterov, decay):
+    """The reference's formula; where the mask is False both vectors become 0."""
+    rate, factor, decay = np.float32(rate), np.float32(factor), np.float32(decay)
+    lookahead, fresh = (factor, np.float32(1)) if nesterov else (np.float32(1), np.float32(0))
+    for block in prange((weights.size + BLOCK - 1) // BLOCK):
+        for i in range(block * BLOCK, min(block * BLOCK + BLOCK, weights.size)):
+            g = gradients[i] + decay * weights[i]
+            v = factor * momentum[i] + g
+            step = fresh * g + lookahead * v
+            momentum[i] = v if mask[i] else np.float32(0)
+            weights[i] = weights[i] - rate * step if mask[i] else np.float32(0)

@@ -1,0 +1,463 @@
+"""Facts about the report: medians, intervals, the choice of t, the table, the figure."""
+
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from minirewind import report
+from minirewind.errors import Error
+
+
+@dataclass(frozen=True)
+class Row:
+    network: str
+    dataset: str
+    protocol: str
+    technique: str
+    pruning: str
+    seed: int
+    round: int
+    density: float
+    compression: float
+    retrain_fraction: float
+    retrain_steps: int
+    search_steps: int
+    dense_accuracy: float
+    validation_accuracy: float
+    accuracy: float
+    delta: float
+    seconds: float
+
+
+ROUNDS = (3, 6, 9, 12, 15, 16)
+ONE_SHOT = {
+    "fine_tuning": (0.0, -0.3, -3.0, -9.0, -37.0, -60.0),
+    "weight_rewinding": (0.0, 0.1, 0.4, 0.0, -5.0, -12.0),
+    "lr_rewinding": (0.2, 0.2, 0.0, -1.0, -5.0, -10.0),
+}
+ITERATIVE = {
+    "fine_tuning": (0.0, -0.4, -1.0, -2.6, -7.0, -9.0),
+    "weight_rewinding": (0.1, 0.1, 0.0, -0.4, -2.0, -3.4),
+    "lr_rewinding": (0.2, 0.2, 0.0, -0.4, -1.8, -3.0),
+}
+CONTROLS = {
+    "weight_rewinding_low_lr": (-0.2, -0.6, -4.0, -11.0, -40.0, -66.0),
+    "reinitialize": (-0.8, -1.6, -3.0, -5.0, -9.0, -18.0),
+}
+
+
+def run(seed=0, technique="fine_tuning", delta=0.0, *, density=0.5, t=0.9, dense=97.5, validation=None,
+        protocol="one_shot", pruning="global_magnitude"):
+    """One finished run."""
+    accuracy = dense + delta
+    return Row("resnet8-8", "digits", protocol, technique, pruning, seed, 1, density, 1 / density, t, 405, 405, dense,
+               accuracy if validation is None else validation, accuracy, accuracy - dense, 1.0)
+
+
+def study(seeds=3, times=(0.9,), spread=0.3, **protocols):
+    """Runs like those on digits: test sets of 500, so that accuracies are whole fifths of a point."""
+    random = np.random.default_rng(0)
+    rows = []
+    for protocol, techniques in (protocols or {"one_shot": ONE_SHOT, "iterative": ITERATIVE}).items():
+        for seed in range(seeds):
+            dense = 97.4 + 0.2 * seed
+            for technique, changes in techniques.items():
+                for exponent, change in zip(ROUNDS, changes):
+                    for t in times:
+                        noise = random.normal() * (spread + 0.1 * abs(change)) - abs(t - 0.6)
+                        delta = np.round(5 * (change + noise)) / 5
+                        rows.append(run(seed, technique, delta, density=0.8**exponent, t=t, dense=dense,
+                                        protocol=protocol))
+    return rows
+
+
+GRID = {"one_shot": ONE_SHOT, "iterative": ITERATIVE}
+FIVE = {"one_shot": ONE_SHOT | CONTROLS, "iterative": ITERATIVE}
+STUDIES = {
+    "a whole study": study(3, **GRID),
+    "one seed": study(1),
+    "one protocol": study(3, one_shot=ONE_SHOT),
+    "three times": study(2, times=(0.25, 0.5, 0.9)),
+    "five techniques": study(3, **FIVE),
+    "one row": [run()],
+    "two pruning methods": study(2) + [replace(row, pruning="random_mask") for row in study(2, one_shot=ONE_SHOT)],
+    "a technique of one's own": [*study(2), run(0, "my_technique", -100.0), run(1, "another_technique", 0.2)],
+}
+every_study = pytest.mark.parametrize("rows", STUDIES.values(), ids=STUDIES)
+
+
+# --- Medians, ranges, curves -----------------------------------------------------------------------------------------
+
+def test_the_median_lies_between_lowest_and_highest():
+    assert report.median_and_range([3.0, -1.0, 10.0]) == (3.0, -1.0, 10.0)
+    assert report.median_and_range(iter([2.0, 1.0])) == (1.5, 1.0, 2.0)
+    assert report.median_and_range([7]) == (7.0, 7.0, 7.0)
+
+
+def test_a_curve_has_the_median_and_range_over_seeds_at_each_compression():
+    rows = study(3)
+    found = report.curves(rows)
+    assert len(found) == 6
+    for (protocol, technique, pruning), points in found.items():
+        assert [p.compression for p in points] == sorted({1 / 0.8**k for k in ROUNDS})
+        for point in points:
+            changes = [r.delta for r in rows if (r.protocol, r.technique, r.pruning, r.compression)
+                       == (protocol, technique, pruning, point.compression)]
+            assert point == (point.compression, np.median(changes), min(changes), max(changes), 3)
+
+
+def test_the_order_of_the_rows_changes_nothing():
+    rows = study(5, times=(0.5, 0.9))
+    assert report.curves(rows[::-1]) == report.curves(rows)
+    assert report.table(rows[::-1]) == report.table(rows)
+
+
+# --- The choice of t -------------------------------------------------------------------------------------------------
+
+def test_the_best_t_is_chosen_by_validation_and_never_by_test():
+    good_on_test = [run(seed, delta=0.0, t=0.5, validation=90) for seed in range(3)]
+    good_on_validation = [run(seed, delta=-5.0, t=0.9, validation=91) for seed in range(3)]
+    assert report.best_by_validation(good_on_test + good_on_validation) == good_on_validation
+    [[point]] = report.curves(good_on_test + good_on_validation).values()
+    assert point.median == -5
+
+
+def test_the_best_t_is_that_of_the_best_median_not_of_the_best_run():
+    steady = [run(seed, t=0.5, validation=v) for seed, v in enumerate([90, 90, 90])]
+    lucky = [run(seed, t=0.9, validation=v) for seed, v in enumerate([80, 89, 100])]
+    assert report.best_by_validation(lucky + steady) == steady
+
+
+def test_of_equally_good_times_the_shortest_is_chosen():
+    long, short = run(t=0.9, validation=90), run(t=0.25, validation=90)
+    assert report.best_by_validation([long, short]) == [short]
+
+
+def test_each_technique_and_density_has_a_best_t_of_its_own():
+    cells = (("fine_tuning", 0.5, 1), ("fine_tuning", 0.25, -1), ("lr_rewinding", 0.5, -1))
+    rows = [run(0, technique, t=t, density=density, validation=90 + t * sign)
+            for technique, density, sign in cells for t in (0.25, 0.9)]
+    assert [r.retrain_fraction for r in report.best_by_validation(rows)] == [0.9, 0.25, 0.25]
+
+
+# --- Differences and intervals ---------------------------------------------------------------------------------------
+
+def test_pairing_is_by_seed():
+    a = [run(0, "lr_rewinding", 1.0), run(1, "lr_rewinding", 2.0), run(7, "lr_rewinding", 9.0)]
+    b = [run(1, "fine_tuning", -1.0), run(0, "fine_tuning", 0.5), run(3, "fine_tuning", 9.0)]
+    pairs = report.paired_differences(a + b, "lr_rewinding", "fine_tuning")
+    assert pairs == {("one_shot", "global_magnitude", 0.5): {0: 0.5, 1: 3.0}}
+
+
+def test_pairs_have_the_same_protocol_pruning_and_density():
+    a = [run(0, "lr_rewinding", density=0.5)]
+    for other in (run(density=0.25), run(protocol="iterative"), run(pruning="random_mask")):
+        assert report.paired_differences([*a, other], "lr_rewinding", "fine_tuning") == {}
+
+
+def test_each_side_of_a_pair_stands_at_its_best_t():
+    rows = [run(0, "lr_rewinding", 1.0, t=0.9, validation=95), run(0, "lr_rewinding", 8.0, t=0.5, validation=94),
+            run(0, "fine_tuning", 9.0, t=0.9, validation=94), run(0, "fine_tuning", 0.0, t=0.5, validation=95)]
+    [pairs] = report.paired_differences(rows, "lr_rewinding", "fine_tuning").values()
+    assert pairs == {0: 1.0}
+
+
+def test_what_a_seed_adds_to_all_its_runs_cancels_in_the_differences():
+    rows = study(4)
+    shifted = [replace(row, delta=row.delta + 10 * row.seed) for row in rows]
+    before, after = (report.paired_differences(x, "weight_rewinding", "lr_rewinding") for x in (rows, shifted))
+    for cell in before:
+        np.testing.assert_allclose(list(after[cell].values()), list(before[cell].values()), atol=1e-9)
+
+
+def test_a_seed_counts_once_and_only_when_it_is_in_every_cell():
+    assert report.seed_means({"a": {0: 1.0, 1: 5.0}, "b": {0: 3.0, 2: 7.0}}) == {0: 2.0}
+    assert report.seed_means({}) == {}
+
+
+@pytest.mark.parametrize(("degrees", "quantile"), [
+    (1, 12.7062), (2, 4.30265), (3, 3.18245), (4, 2.77645), (5, 2.57058), (6, 2.44691), (9, 2.26216), (10, 2.22814),
+    (29, 2.04523), (30, 2.04227), (120, 1.97993)])
+def test_the_t_quantiles_are_those_of_the_printed_tables(degrees, quantile):
+    assert report.t_quantile(degrees) == pytest.approx(quantile, rel=3e-6)
+
+
+def test_other_levels_are_those_of_the_printed_tables():
+    assert report.t_quantile(4, 0.99) == pytest.approx(4.60409, rel=3e-6)
+    assert report.t_quantile(7, 0.90) == pytest.approx(1.89458, rel=3e-6)
+
+
+def test_an_interval_is_the_mean_plus_minus_t_standard_errors():
+    differences = [0.3, -0.1, 0.8, 0.4, 0.6]
+    reach = 2.776445 * np.std(differences, ddof=1) / np.sqrt(5)
+    assert report.interval(differences) == pytest.approx((0.4 - reach, 0.4 + reach), rel=1e-6)
+
+
+def test_an_interval_over_five_seeds_holds_the_truth_19_times_in_20():
+    random = np.random.default_rng(3)
+    held = [low < 1.5 < high for low, high in (report.interval(x) for x in random.normal(1.5, 2.0, (2000, 5)))]
+    assert 0.935 < np.mean(held) < 0.965
+
+
+def test_there_is_no_interval_under_two_seeds():
+    assert report.interval([]) is None
+    assert report.interval([1.0]) is None
+    assert report.interval([1.0, 1.0]) == (1.0, 1.0)
+
+
+# --- The safe zone ---------------------------------------------------------------------------------------------------
+
+def test_the_safe_zone_counts_cells_in_which_the_median_is_at_least_that_of_fine_tuning():
+    def cell(t, change):
+        return [run(seed, technique, delta, t=t) for seed in range(3)
+                for technique, delta in (("fine_tuning", -1.0), ("lr_rewinding", change + (seed == 0)))]
+
+    rows = cell(0.25, -1.0) + cell(0.5, 0.0) + cell(0.9, -1.1) + cell(0.1, 5.0) + cell(1.0, 5.0)
+    assert report.safe_zone_share(rows, "lr_rewinding") == pytest.approx(2 / 3)
+    assert report.safe_zone_share(rows, "fine_tuning") == 1
+
+
+def test_a_t_of_whole_steps_still_belongs_to_the_zone():
+    rows = [run(0, name, t=57586 / 63984) for name in ("fine_tuning", "lr_rewinding")]
+    assert report.safe_zone_share(rows, "lr_rewinding") == 1
+
+
+def test_without_fine_tuning_there_is_no_share():
+    assert report.safe_zone_share([run(0, "lr_rewinding")], "lr_rewinding") is None
+    assert report.safe_zone_share([run(t=0.1), run(0, "lr_rewinding", t=0.1)], "lr_rewinding") is None
+
+
+# --- The sentences ---------------------------------------------------------------------------------------------------
+
+def five_seeds(changes, seeds=5, density=0.1):
+    """Runs with a small wobble of their own around each technique's change."""
+    random = np.random.default_rng(1)
+    return [run(seed, technique, change + random.normal() / 10, density=density)
+            for seed in range(seeds) for technique, change in changes.items()]
+
+
+def test_a_winner_is_named_where_five_seeds_prove_it():
+    [sentence] = report.findings(five_seeds({"fine_tuning": -9, "weight_rewinding": -2, "lr_rewinding": -1}))
+    assert sentence.startswith("One-shot: learning-rate rewinding wins")
+    assert "5 seeds" in sentence
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3, 4])
+def test_no_winner_is_named_under_five_seeds_however_clear(seeds):
+    [sentence] = report.findings(five_seeds({"fine_tuning": -90, "lr_rewinding": 0}, seeds))
+    assert "wins" not in sentence
+    assert "better" not in sentence
+    assert f"{5 - seeds} more seed" in sentence
+    assert "--seeds 5" in sentence
+
+
+def test_techniques_that_are_equal_are_not_told_apart():
+    [sentence] = report.findings(five_seeds({"weight_rewinding": -1, "lr_rewinding": -1.01}))
+    assert "no winner" in sentence
+    assert "not told apart" in sentence
+
+
+def test_the_best_of_two_equals_is_better_than_the_third_but_no_winner():
+    [sentence] = report.findings(five_seeds({"fine_tuning": -9, "weight_rewinding": -1, "lr_rewinding": -1.01}))
+    assert "no single winner" in sentence
+    assert "better than fine-tuning (+8." in sentence
+    assert "wins" not in sentence
+
+
+def test_many_compressions_are_no_substitute_for_seeds():
+    rows = [row for k in range(20) for row in five_seeds({"fine_tuning": -9, "lr_rewinding": 0}, 2, 0.8**k)]
+    assert "3 more seeds" in " ".join(report.findings(rows))
+
+
+def test_a_seed_that_is_not_finished_proves_nothing_yet():
+    rows = five_seeds({"fine_tuning": -9, "lr_rewinding": 0}, 5, 0.5)
+    rows += five_seeds({"fine_tuning": -9, "lr_rewinding": 0}, 4, 0.1)
+    assert "4 complete seeds" in " ".join(report.findings(rows))
+
+
+def test_a_verdict_belongs_to_its_protocol():
+    clear = five_seeds({"fine_tuning": -9, "lr_rewinding": 0})
+    thin = [replace(row, protocol="iterative") for row in clear if row.seed < 2]
+    one_shot, iterative = report.findings(clear + thin)
+    assert one_shot.startswith("One-shot: learning-rate rewinding wins")
+    assert iterative.startswith("Iterative: differences are shown, not proven")
+
+
+# --- The table -------------------------------------------------------------------------------------------------------
+
+@every_study
+@pytest.mark.parametrize("width", [80, 100])
+def test_the_table_fits_the_width(rows, width):
+    assert max(map(len, report.table(rows, width).splitlines())) <= width
+
+
+@every_study
+def test_the_table_fits_100_columns_unasked(rows):
+    assert max(map(len, report.table(rows).splitlines())) <= 100
+
+
+def test_the_three_techniques_stand_side_by_side_in_80_columns():
+    assert "fine-tuning            weight rewinding       learning-rate rewinding" in report.table(study(3, **FIVE), 80)
+
+
+def test_the_table_prints_with_one_row_and_with_none():
+    assert "2x   +0.0\n" in report.table([run()])
+    assert report.table([]) == "No pruned run is finished yet."
+
+
+def test_an_entry_is_median_and_range_and_the_best_has_a_star():
+    rows = [run(seed, technique, delta) for technique, deltas in
+            {"fine_tuning": (-1.8, -1.2, -0.4), "lr_rewinding": (-0.2, 0.0, 0.2)}.items()
+            for seed, delta in enumerate(deltas)]
+    [line] = [line for line in report.table(rows).splitlines() if line.startswith("2x")]
+    assert line.split("  ") == ["2x", " -1.2", "[-1.8, -0.4]", " +0.0* [-0.2, +0.2]"]
+
+
+def test_entries_that_print_alike_are_starred_alike():
+    rows = [run(0, "fine_tuning", 0.1), run(0, "lr_rewinding", 0.1 + 1e-12)]
+    assert report.table(rows).count("+0.1*") == 2
+
+
+def test_hundredths_are_shown_where_the_test_set_has_them():
+    assert "-1.20" not in report.table([run(delta=-1.2)])
+    assert "-1.23" in report.table([run(delta=-1.23)])
+
+
+def test_a_cell_that_is_not_finished_is_a_dash_and_a_single_seed_has_no_range():
+    rows = [run(0, "fine_tuning", -1.0), run(1, "fine_tuning", -2.0), run(0, "lr_rewinding", -1.0, density=0.25)]
+    lines = report.table(rows).splitlines()
+    assert [line.split() for line in lines if line.startswith(("2x", "4x"))] == \
+        [["2x", "-1.5", "[-2.0,", "-1.0]", "-"], ["4x", "-", "-1.0"]]
+    assert "1 to 2 seeds" in lines[0]
+
+
+def test_the_header_has_the_median_dense_accuracy_over_seeds():
+    rows = [run(seed, technique, dense=dense) for seed, dense in enumerate((90.0, 97.0, 98.0))
+            for technique in ("fine_tuning", "lr_rewinding")]
+    assert "97.0 %" in report.table([*rows, run(0, "fine_tuning", density=0.25, dense=90.0)])
+
+
+def test_rows_of_two_networks_are_refused():
+    with pytest.raises(Error, match="one network"):
+        report.table([run(), replace(run(), network="resnet20")])
+    with pytest.raises(Error, match="no finished run"):
+        report.figure([], "a.png", "a.svg")
+
+
+# --- The figure ------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("name", ["one row", "five techniques", "two pruning methods", "a technique of one's own"])
+def test_the_figure_is_a_png_and_an_svg(name, tmp_path):
+    rows = STUDIES[name]
+    png, svg = report.write(rows, tmp_path)
+    assert png.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    with Image.open(png) as image:
+        image.verify()
+        assert image.width > 1000
+    assert ElementTree.parse(svg).getroot().tag == "{http://www.w3.org/2000/svg}svg"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["comparison.png", "comparison.svg"]
+
+
+DRAW_ELSEWHERE = """
+import sys
+from minirewind import report
+assert "matplotlib" not in sys.modules
+sys.path.insert(0, sys.argv[1])
+import test_report
+report.write(test_report.study(2), sys.argv[2])
+assert "matplotlib.pyplot" not in sys.modules
+"""
+
+
+def test_another_process_draws_the_same_bytes_and_never_imports_pyplot(tmp_path):
+    (tmp_path / "other").mkdir()
+    report.write(study(2), tmp_path)
+    subprocess.run([sys.executable, "-c", DRAW_ELSEWHERE, Path(__file__).parent, tmp_path / "other"], check=True)
+    for name in ("comparison.png", "comparison.svg"):
+        assert (tmp_path / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
+
+
+def test_the_figure_does_not_depend_on_the_users_settings_and_leaves_them_alone(tmp_path):
+    (tmp_path / "other").mkdir()
+    report.write([run()], tmp_path)
+    with matplotlib.rc_context({"lines.linewidth": 9, "font.size": 30, "savefig.dpi": 50}):
+        report.write([run()], tmp_path / "other")
+        assert matplotlib.rcParams["font.size"] == 30
+    for name in ("comparison.png", "comparison.svg"):
+        assert (tmp_path / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
+
+
+def test_nothing_is_half_written_when_drawing_fails(tmp_path, monkeypatch):
+    report.write([run()], tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    whole = Figure.savefig
+
+    def fails_at_the_svg(self, file, format, **settings):
+        if format == "svg":
+            raise MemoryError
+        whole(self, file, format=format, **settings)
+
+    monkeypatch.setattr(Figure, "savefig", fails_at_the_svg)
+    with pytest.raises(MemoryError):
+        report.write([run(delta=-1)], tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_nothing_is_half_written_when_the_disk_is_full(tmp_path, monkeypatch):
+    report.write([run()], tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def writes_a_half(self, content):
+        with self.open("wb") as file:
+            file.write(content[:100])
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "write_bytes", writes_a_half)
+    with pytest.raises(OSError, match="no space"):
+        report.write([run(delta=-1)], tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def texts(rows):
+    drawing = report._draw(rows)
+    return [text.get_text() for axes in drawing.axes for text in [*axes.texts, *axes.get_xticklabels()]] + \
+        [text.get_text() for text in drawing.texts]
+
+
+def test_a_technique_that_falls_off_a_cliff_does_not_press_the_others_flat():
+    rows = study(3, one_shot=ONE_SHOT)
+    low, _ = report._draw(rows).axes[0].get_ylim()
+    assert -23 < low < -15
+    fallen = [point.median for point in report.curves(rows)["one_shot", "fine_tuning", "global_magnitude"][-2:]]
+    assert {f"−{-change:.0f}" for change in fallen} <= set(texts(rows))
+
+
+def test_small_losses_are_shown_whole():
+    low, high = report._draw(five_seeds({"fine_tuning": -2.9, "lr_rewinding": -1.1})).axes[0].get_ylim()
+    assert low < -3.1
+    assert high > 0
+    assert not any("↓" in text for text in texts(five_seeds({"fine_tuning": -2.9, "lr_rewinding": -1.1})))
+
+
+def test_the_compressions_are_marked_in_doublings():
+    assert {"2×", "4×", "8×", "16×", "32×"} <= set(texts(study(1)))
+
+
+def test_all_panels_share_their_axes():
+    a, b = report._draw(study(3)).axes
+    assert a.get_ylim() == b.get_ylim()
+    assert a.get_xlim() == b.get_xlim()
+
+
+def test_no_two_techniques_share_a_colour_a_marker_or_a_dash():
+    looks = list(report._looks([*report.LOOKS, "one", "two", "three"]).values())
+    for part in ("label", "colour", "marker", "dash"):
+        assert len({getattr(look, part) for look in looks}) == len(looks)
