@@ -179,6 +179,19 @@ def test_retraining_twice_gives_the_same_bits_and_another_round_others(dense):
         assert bits(first) != bits(one_shot(dense, "lr_rewinding", 9, **other)[0])
 
 
+@pytest.mark.parametrize("name", TECHNIQUES)
+def test_a_round_that_was_interrupted_goes_on_to_the_same_bits_and_the_same_sign_flips(dense, name):
+    whole, records = one_shot(dense, name, 9)
+    model = Net()
+    rest = retrain.one_round(model, DATA, RECIPE, dense[T], dense[T - 9], retrain.techniques[name], 0.3, seed=3,
+                             report_every=1)
+    interrupted = [train.State.copy(model) for _ in itertools.islice(rest, 4)][-1]
+    again, more = one_shot(dense, name, 9, resume=interrupted)
+    assert bits(again) == bits(whole)
+    assert [(r.step, r.loss, r.sign_flips) for r in more] == [(r.step, r.loss, r.sign_flips) for r in records[4:]]
+    assert name != "weight_rewinding" or 0 < records[3].sign_flips < records[-1].sign_flips
+
+
 # -------------------------------------------------------------------------------------------------------- the controls
 
 
@@ -321,6 +334,14 @@ def test_with_density_and_maximal_drop_whichever_comes_first_ends_it(monkeypatch
     model = Net().initialise(3)
     state, _ = retrain.prune_to_target(model, DATA, SHORT, density=0.6, max_drop=1)
     assert prune.density(state.mask, nn.pack(model).prunable) == pytest.approx(density, abs=0.5 / PRUNABLE)
+
+
+def test_the_same_as_a_generator_leaves_the_model_and_gives_the_records_of_the_call():
+    called, generated = Net().initialise(3), Net().initialise(3)
+    state, history = retrain.prune_to_target(called, DATA, SHORT, density=0.7)
+    records = list(retrain.pruning_to_target(generated, DATA, SHORT, density=0.7))
+    assert bits(train.State.copy(generated)) == bits(state)
+    assert [dataclasses.replace(r, seconds=0) for r in records] == [dataclasses.replace(r, seconds=0) for r in history]
 
 
 def test_if_the_first_round_is_outside_the_model_is_left_dense_with_a_warning(monkeypatch):

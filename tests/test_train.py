@@ -427,6 +427,10 @@ def test_the_default_recipe_is_the_papers_for_large_sets_and_thirty_epochs_for_s
     assert train.default_recipe(Images(1)).steps == 1
 
 
+def test_short_runs_have_a_quicker_batch_norm():
+    assert [train.bn_momentum(train.Recipe(steps)) for steps in (4999, 5000)] == [0.1, 0.003]
+
+
 def test_a_stop_before_the_start_and_reports_of_no_steps_are_refused():
     model = new()
     run(model, stop=5)
