@@ -52,10 +52,10 @@ def shares(keep: int, layers, mask) -> list[int]:
     """`keep` divided among layers in proportion to size, by largest remainder; none above what its mask keeps."""
     sizes = np.array([layer.stop - layer.start for layer in layers])
     alive = np.array([int(mask[layer.start : layer.stop].sum()) for layer in layers])
-    exact = keep * sizes / sizes.sum()
-    share = np.minimum(np.floor(exact).astype(int), alive)
+    total = sizes.sum()
+    share = np.minimum(keep * sizes // total, alive)
     while share.sum() < keep:                                   # one more where most is missing, of equals the first
-        missing = np.where(share < alive, exact - share, -np.inf)
+        missing = np.where(share < alive, keep * sizes - share * total, np.iinfo(np.int64).min)
         share[missing.argmax()] += 1
     return [int(n) for n in share]
 
@@ -77,8 +77,8 @@ def rounds_to(density: float) -> int:
 
 
 def density(mask, prunable) -> float:
-    """The kept share of the prunable weights."""
-    return int(mask[prunable].sum()) / int(prunable.sum())
+    """The kept share of the prunable weights; 1 where nothing is prunable."""
+    return int(mask[prunable].sum()) / int(prunable.sum()) if prunable.any() else 1.0
 
 
 def compression(mask, prunable) -> float:
@@ -106,9 +106,12 @@ def new_mask(model: nn.Module, state, density: float, method: Method = global_ma
     """The mask that leaves `density` of the model's prunable weights, chosen by `method` from the weights of `state`.
 
     Counted against the dense network, and exact: keep_count(prunable, density) weights are left. Entries that are not
-    prunable are always kept.
+    prunable stay as they are.
     """
     prunable = nn.pack(model).prunable
+    if state.weights.shape != prunable.shape:
+        raise Error(f"this state is of another network: it has {state.weights.size:,} weights, "
+                    f"the model {prunable.size:,}")
     if not prunable.any():
         raise Error("nothing to prune: no parameter of this model is prunable; set parameter.prunable = True")
     weights, old = state.weights[prunable], state.mask[prunable]
@@ -117,14 +120,16 @@ def new_mask(model: nn.Module, state, density: float, method: Method = global_ma
         raise Error("the weights to prune hold NaN or infinity; nothing can be ranked by size")
     if keep > kept:
         raise Error(f"density {density:g} would keep {keep:,} weights, but only {kept:,} are left: masks only shrink")
-    chosen = method(weights, old, keep)
+    chosen = method(weights, old.copy(), keep)
     name = getattr(method, "__name__", "the method")
+    if not isinstance(chosen, type(old)):
+        raise Error(f"{name} returned a {type(chosen).__name__}, expected a bool mask, an array of shape {old.shape}")
     if chosen.dtype != bool or chosen.shape != old.shape:
         raise Error(f"{name} returned {chosen.dtype} of shape {chosen.shape}, expected a bool mask, {old.shape}")
     if chosen.sum() != keep or (chosen & ~old).any():
         revived = int((chosen & ~old).sum())
         raise Error(f"{name} kept {int(chosen.sum()):,} weights, {revived:,} of them pruned before; expected {keep:,} "
                     f"of those still there")
-    mask = np.ones(state.mask.shape, bool)
+    mask = state.mask.copy()
     mask[prunable] = chosen
     return mask

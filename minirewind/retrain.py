@@ -14,7 +14,7 @@ steps T - t .. T. Where the weights and where the rates come from is all the dif
 import dataclasses
 import itertools
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 from . import data as datasets
 from . import nn, optim, prune, train
@@ -126,18 +126,21 @@ def pruning_to_target(model: nn.Module, data: datasets.Data, recipe: Recipe | No
                       density: float | None = None, max_drop: float | None = None) -> Iterator[Record]:
     """The same as a generator of its records; the last one of each round holds the validation accuracy."""
     check_target(density, max_drop)
+    if not nn.pack(model).mask.all():
+        raise Error("pruning to a target begins with a dense network, this one is pruned; see retrain.one_round")
+    prune.new_mask(model, State.copy(model), 1)         # what cannot be pruned is an Error before any training
     layers, prunable = len(prune.prunable_layers(model)), int(nn.pack(model).prunable.sum())
     recipe = recipe or train.default_recipe(data)
 
-    yield from measured(model, data, train.train(model, data, recipe, seed=seed))
-    inside, dense_accuracy = State.copy(model), train.evaluate(model, data.validation)
+    dense_accuracy = yield from measured(model, data, train.train(model, data, recipe, seed=seed))
+    inside = State.copy(model)
     for round, target in enumerate(densities_to(density), 1):
         if prune.keep_count(prunable, target) < layers:
             break
         early = inside.masked(inside.mask, step=0)
-        yield from measured(model, data, one_round(model, data, recipe, inside, early, lr_rewinding, target,
-                                                   seed=seed, round=round))
-        drop = dense_accuracy - train.evaluate(model, data.validation)
+        accuracy = yield from measured(model, data, one_round(model, data, recipe, inside, early, lr_rewinding, target,
+                                                              seed=seed, round=round))
+        drop = dense_accuracy - accuracy
         if max_drop is not None and drop > max_drop:
             if round == 1:
                 warnings.warn(f"the first round of pruning already costs {drop:.2f} points, more than max_drop = "
@@ -157,12 +160,14 @@ def check_target(density: float | None, max_drop: float | None) -> None:
         raise Error(f"max_drop is {max_drop}; expected points of validation accuracy, 0 or more")
 
 
-def measured(model: nn.Module, data: datasets.Data, records: Iterator[Record]) -> Iterator[Record]:
-    """The records of one training, the last one with the validation accuracy."""
+def measured(model: nn.Module, data: datasets.Data, records: Iterator[Record]) -> Generator[Record, None, float]:
+    """The records of one training, the last one with the validation accuracy; that is also what it returns."""
     previous = None
     for record in records:
         if previous is not None:
             yield previous
         previous = record
+    accuracy = train.evaluate(model, data.validation)
     if previous is not None:
-        yield dataclasses.replace(previous, validation_accuracy=train.evaluate(model, data.validation))
+        yield dataclasses.replace(previous, validation_accuracy=accuracy)
+    return accuracy

@@ -28,8 +28,9 @@ class Recipe:
     weight_decay: float = 2e-4
 
     def __post_init__(self):
-        if self.steps < 1 or self.batch_size < 1 or not self.rate > 0:
-            raise Error(f"a recipe needs steps and a batch size from 1 and a rate above 0, "
+        whole = all(isinstance(n, (int, np.integer)) and n >= 1 for n in (self.steps, self.batch_size))
+        if not whole or not 0 < self.rate < math.inf:
+            raise Error(f"a recipe needs steps and a batch size, whole numbers from 1, and a rate above 0, "
                         f"got {self.steps}, {self.batch_size} and {self.rate}")
         choose("schedule", self.schedule, ("step_decay", "cosine", "constant"))
 
@@ -43,7 +44,7 @@ class Recipe:
 def default_recipe(data: datasets.Data) -> Recipe:
     """The paper's recipe (182 epochs of batches of 128) for large sets; 30 epochs of 64 under 10,000 images."""
     images = len(data.train)
-    return Recipe(30 * images // 64, 64) if images < 10_000 else Recipe(math.ceil(182 * images / 128))
+    return Recipe(max(1, 30 * images // 64), 64) if images < 10_000 else Recipe(math.ceil(182 * images / 128))
 
 
 def bn_momentum(recipe: Recipe) -> float:
@@ -72,8 +73,9 @@ class State:
         v = nn.pack(model)
         for name in ("weights", "momentum", "mask", "statistics"):
             own, kept = getattr(v, name), getattr(self, name)
-            if own.shape != kept.shape:
-                raise Error(f"this state is of another network: it has {kept.size:,} {name}, the model {own.size:,}")
+            if own.shape != kept.shape or own.dtype != kept.dtype:
+                raise Error(f"this state is of another network: it has {kept.size:,} {name} ({kept.dtype}), "
+                            f"the model {own.size:,} ({own.dtype})")
         v.step = self.step
         v.weights[...] = self.weights
         v.momentum[...] = self.momentum
@@ -82,6 +84,8 @@ class State:
 
     def masked(self, mask, step: int) -> "State":
         """This state under another mask, applied to weights and momentum, and at another step."""
+        if mask.dtype != bool or mask.shape != self.mask.shape:
+            raise Error(f"masked: the mask is {mask.dtype} {mask.shape}, expected bool {self.mask.shape}")
         weights, momentum = self.weights.copy(), self.momentum.copy()
         weights[~mask] = 0
         momentum[~mask] = 0
@@ -158,7 +162,8 @@ def train(model: nn.Module, data: datasets.Data, recipe: Recipe, *, seed: int, r
         model.train()
         clock.step = vectors.step
         clock.rate = rate(clock.step)
-        step()
+        with np.errstate(all="ignore"):      # told at the next report, once and with its cause
+            step()
         if vectors.step % report_every == 0 or vectors.step == stop:
             if not (np.isfinite(float(clock.loss)) and np.isfinite(vectors.weights).all()):
                 explain_nan(model, optimiser, data, clock, last, rate)
@@ -185,18 +190,23 @@ class Reporter:
 
 def explain_nan(model, optimiser, data, clock, last: State, rate) -> None:
     """Run the interval since the state `last` again, step by step, and name the first bad tensor in an Error."""
+    found = optimiser.vectors.step
     last.restore(model)
     names = {id(p): name for name, p in model.named_parameters()}
     for name, p in model.named_parameters():
         if not np.isfinite(p.data).all():
             raise Error(f"{name} holds NaN or infinity at step {last.step}, before any update")
-    while True:
+    while optimiser.vectors.step < found:
         clock.step = optimiser.vectors.step
         clock.rate = rate(clock.step)
         with np.errstate(all="ignore"), tensor.recording() as calls:
             one_step(model, optimiser, data, clock)
         advice = f"the learning rate was {clock.rate:g}; try a lower one, or a warm-up"
         for call in calls:
+            for x in call.inputs:
+                if x.function is None and id(x) not in names and not np.isfinite(x.data).all():
+                    raise Error(f"training stopped at step {clock.step}: an input of {call.function.__name__}, "
+                                f"shape {x.shape}, is not finite before any computation; look at the data")
             if not np.isfinite(call.output.data).all():
                 of = next((f" with {names[id(x)]}" for x in call.inputs if id(x) in names), "")
                 raise Error(f"training stopped at step {clock.step}: the output of {call.function.__name__}{of}, "
@@ -205,10 +215,14 @@ def explain_nan(model, optimiser, data, clock, last: State, rate) -> None:
             for what, array in (("gradient", p.grad), ("updated value", p.data)):
                 if not np.isfinite(array).all():
                     raise Error(f"training stopped at step {clock.step}: the {what} of {name} is not finite\n{advice}")
+    raise Error(f"training stopped: at step {found} the loss or a weight was not finite, but not when the steps since "
+                f"{last.step} were run again; is there randomness in the model that is not a function of model.clock?")
 
 
 def evaluate(model: nn.Module, split: datasets.Split, batch_size: int = 500) -> float:
     """The share of images whose largest score is their label's, in percent. The model keeps its modes."""
+    if batch_size < 1:
+        raise Error(f"evaluate: batch_size is {batch_size}, expected 1 or more")
     parameter = next(model.parameters())
     modes = [(module, module.training) for _, module in model.named_modules()]
     model.eval()

@@ -1,0 +1,316 @@
+"""Facts about masks: how many weights they keep, and which."""
+
+import functools
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minirewind import nn, prune, train
+from minirewind.errors import Error
+
+few = settings(max_examples=40, deadline=None)
+
+
+class Net(nn.Module):
+    """Three prunable layers (36, 12 and 20 weights) between parameters that are not."""
+
+    def __init__(self):
+        self.conv = nn.Conv2d(2, 2, 3, bias=False)
+        self.norm = nn.BatchNorm2d(2)
+        self.fc1 = nn.Linear(3, 4)
+        self.fc2 = nn.Linear(4, 5)
+
+
+PRUNABLE = 36 + 12 + 20
+
+
+def state_of(model, seed=0, tied=False):
+    """The model's state with random weights; with ties, of three magnitudes and either sign."""
+    vectors = nn.pack(model)
+    random = np.random.default_rng(seed)
+    values = random.integers(-3, 4, vectors.weights.shape) if tied else random.standard_normal(vectors.weights.shape)
+    vectors.weights[...] = np.where(vectors.mask, values, 0)
+    return train.State.copy(model)
+
+
+def methods(model, key=0):
+    return {"global_magnitude": prune.global_magnitude,
+            "layerwise_magnitude": functools.partial(prune.layerwise_magnitude, layers=prune.prunable_layers(model)),
+            "random_mask": functools.partial(prune.random_mask, key=key)}
+
+
+METHODS = st.sampled_from(["global_magnitude", "layerwise_magnitude", "random_mask"])
+DENSITIES = st.floats(1e-6, 1)
+
+
+# -------------------------------------------------------------------------------------------------------------- counts
+
+
+@given(METHODS, DENSITIES, st.booleans(), st.integers(0, 99))
+@few
+def test_every_method_keeps_exactly_the_count_of_the_density_with_ties_too(name, density, tied, seed):
+    model = Net()
+    mask = prune.new_mask(model, state_of(model, seed, tied), density, methods(model)[name])
+    prunable = nn.pack(model).prunable
+    assert mask.dtype == bool
+    assert mask[prunable].sum() == prune.keep_count(PRUNABLE, density) == max(1, math.floor(density * PRUNABLE + 0.5))
+    assert mask[~prunable].all()
+
+
+@given(METHODS, st.integers(0, 99), st.booleans(), st.lists(DENSITIES, min_size=2, max_size=5))
+@few
+def test_masks_only_shrink(name, seed, tied, densities):
+    model = Net()
+    for density in sorted(densities, reverse=True):
+        before = state_of(model, seed, tied)
+        mask = prune.new_mask(model, before, density, methods(model, seed)[name])
+        assert not (mask & ~before.mask).any()
+        nn.pack(model).set_mask(mask)
+        seed += 1                                       # between the rounds the weights change
+
+
+@given(METHODS, st.integers(0, 99))
+@settings(max_examples=8, deadline=None)
+def test_round_i_keeps_four_fifths_to_the_i_of_the_dense_count(name, seed):
+    model = Net()
+    for i in range(1, 15):
+        state = state_of(model, seed + i)
+        nn.pack(model).set_mask(prune.new_mask(model, state, 0.8**i, methods(model)[name]))
+        exact = Fraction(4, 5) ** i * PRUNABLE
+        assert nn.pack(model).mask[nn.pack(model).prunable].sum() == max(1, math.floor(exact + Fraction(1, 2)))
+
+
+def test_the_papers_counts_on_resnet20():
+    counts = [prune.keep_count(271_152, 0.8**i) for i in (1, 2, 5, 10)]
+    assert counts == [216_922, 173_537, 88_851, 29_115]
+
+
+@given(st.integers(1, 60))
+def test_rounds_to_undoes_the_powers_of_four_fifths(rounds):
+    assert prune.rounds_to(0.8**rounds) == rounds
+    assert prune.rounds_to(0.8**rounds * 0.999) == rounds + 1
+    assert prune.rounds_to(0.8**rounds * 1.001) == rounds
+
+
+def test_no_round_leads_to_the_dense_network():
+    assert prune.rounds_to(1) == 0
+
+
+def test_density_and_compression_count_prunable_entries_only():
+    prunable = np.array([True, True, True, True, False, False])
+    mask = np.array([True, False, False, False, True, True])
+    assert prune.density(mask, prunable) == 0.25
+    assert prune.compression(mask, prunable) == 4
+    assert prune.density(mask, np.zeros(6, bool)) == 1
+
+
+def test_layer_densities_are_by_name():
+    model = Net()
+    mask = nn.pack(model).mask.copy()
+    mask[:9] = False
+    nn.pack(model).set_mask(mask)
+    assert prune.layer_densities(model) == {"conv.weight": 0.75, "fc1.weight": 1, "fc2.weight": 1}
+
+
+def test_layers_of_the_prunable_weights_lie_end_to_end():
+    assert [tuple(layer) for layer in prune.prunable_layers(Net())] == [
+        ("conv.weight", (2, 2, 3, 3), 0, 36), ("fc1.weight", (4, 3), 36, 48), ("fc2.weight", (5, 4), 48, 68)]
+
+
+# ------------------------------------------------------------------------------------------------------ which are kept
+
+
+@given(st.integers(1, PRUNABLE), st.integers(0, 99), st.booleans())
+@few
+def test_global_magnitude_keeps_the_largest_and_of_equal_ones_the_lower_index(keep, seed, tied):
+    random = np.random.default_rng(seed)
+    weights = (random.integers(-3, 4, PRUNABLE) if tied else random.standard_normal(PRUNABLE)).astype(np.float32)
+    alive = random.random(PRUNABLE) < 0.7
+    keep = min(keep, int(alive.sum()))
+    ranked = sorted(np.flatnonzero(alive), key=lambda i: (-abs(weights[i]), i))
+    kept = prune.global_magnitude(weights, alive, keep)
+    assert sorted(np.flatnonzero(kept)) == sorted(ranked[:keep])
+
+
+def test_a_kept_weight_of_zero_ranks_above_a_pruned_one():
+    kept = prune.global_magnitude(np.zeros(4, np.float32), np.array([False, True, False, True]), 2)
+    assert kept.tolist() == [False, True, False, True]
+
+
+@given(st.floats(0.01, 1), st.integers(0, 99))
+@few
+def test_layerwise_magnitude_is_magnitude_within_each_layer_at_nearly_the_same_share(density, seed):
+    model = Net()
+    state = state_of(model, seed)
+    vectors = nn.pack(model)
+    kept = prune.new_mask(model, state, density, methods(model)["layerwise_magnitude"])[vectors.prunable]
+    weights = state.weights[vectors.prunable]
+    keep = prune.keep_count(PRUNABLE, density)
+    for layer in prune.prunable_layers(model):
+        part, count = slice(layer.start, layer.stop), int(kept[layer.start : layer.stop].sum())
+        assert abs(count - Fraction(keep * (layer.stop - layer.start), PRUNABLE)) < 1
+        assert (kept[part] == prune.largest(abs(weights[part]), count)).all()
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=6), st.integers(0, 99), st.data())
+@few
+def test_shares_are_by_largest_remainder_and_never_more_than_is_left(sizes, seed, draw):
+    random = np.random.default_rng(seed)
+    ends = np.cumsum(sizes)
+    layers = [nn.Layer(str(i), (n,), int(end - n), int(end)) for i, (n, end) in enumerate(zip(sizes, ends))]
+    keep = draw.draw(st.integers(1, int(ends[-1])))
+    full = prune.shares(keep, layers, np.ones(ends[-1], bool))
+    assert sum(full) == keep
+    exact = [Fraction(keep * n, int(ends[-1])) for n in sizes]
+    floors = [math.floor(x) for x in exact]
+    by_remainder = sorted(range(len(sizes)), key=lambda i: (floors[i] - exact[i], i))       # ties: the first layers
+    more = set(by_remainder[: keep - sum(floors)])
+    assert full == [floor + (i in more) for i, floor in enumerate(floors)]
+
+    mask = random.random(ends[-1]) < 0.5
+    if mask.any():
+        keep = draw.draw(st.integers(1, int(mask.sum())))
+        some = prune.shares(keep, layers, mask)
+        assert sum(some) == keep
+        assert all(0 <= n <= mask[layer.start : layer.stop].sum() for n, layer in zip(some, layers))
+
+
+def test_the_random_mask_is_a_function_of_its_key_and_ignores_the_weights():
+    weights, alive = np.random.default_rng(0).standard_normal(1000), np.ones(1000, bool)
+    first = prune.random_mask(weights, alive, 300, key=1)
+    assert (first == prune.random_mask(-3 * weights[::-1], alive, 300, key=1)).all()
+    other = prune.random_mask(weights, alive, 300, key=2)
+    assert 50 < (first & other).sum() < 130                        # by chance 90, give or take 8
+    places = np.flatnonzero(first)
+    assert 440 < places.mean() < 560                               # by chance 499.5, give or take 14
+
+
+# -------------------------------------------------------------------------------------------- what new_mask looks after
+
+
+@given(METHODS, DENSITIES)
+@settings(max_examples=10, deadline=None)
+def test_what_is_not_prunable_is_never_masked_whatever_its_size(name, density):
+    model = Net()
+    vectors = nn.pack(model)
+    model.fc1.weight.prunable, model.norm.weight.prunable = False, True
+    state = state_of(model)
+    state.weights[~vectors.prunable] = 1e-30
+    mask = prune.new_mask(model, state, density, methods(model)[name])
+    assert mask[~vectors.prunable].all()
+    assert mask[vectors.prunable].sum() == prune.keep_count(36 + 2 + 20, density)
+
+
+def test_a_layer_that_stops_being_prunable_keeps_its_mask():
+    model = Net()
+    vectors = nn.pack(model)
+    vectors.set_mask(prune.new_mask(model, state_of(model), 0.5))
+    before = model.conv.weight.mask.copy()
+    assert 0 < before.sum() < 36
+    model.conv.weight.prunable = False
+    vectors.set_mask(prune.new_mask(model, state_of(model), 0.1))
+    assert (model.conv.weight.mask == before).all()
+
+
+def test_the_state_and_the_model_are_left_as_they_are():
+    def destructive(weights, mask, keep):
+        new = prune.global_magnitude(weights, mask, keep)
+        weights[:], mask[:] = 0, False
+        return new
+
+    model = Net()
+    state = state_of(model)
+    weights = state.weights.copy()
+    assert weights.all()
+    prune.new_mask(model, state, 0.3, destructive)
+    assert (state.weights == weights).all()
+    assert (nn.pack(model).weights == weights).all()
+    assert state.mask.all()
+    assert nn.pack(model).mask.all()
+
+
+@pytest.mark.parametrize("density", [0, -0.1, 1.0001, 80, math.nan, math.inf])
+def test_a_density_outside_0_to_1_is_refused(density):
+    model = Net()
+    for ask in (lambda: prune.new_mask(model, state_of(model), density), lambda: prune.rounds_to(density),
+                lambda: prune.keep_count(100, density)):
+        with pytest.raises(Error, match=r"is not in \(0, 1\]"):
+            ask()
+
+
+def test_a_density_above_what_is_left_is_refused():
+    model = Net()
+    nn.pack(model).set_mask(prune.new_mask(model, state_of(model), 0.25))
+    with pytest.raises(Error, match=r"density 0.5 would keep 34 weights, but only 17 are left: masks only shrink"):
+        prune.new_mask(model, state_of(model), 0.5)
+    assert prune.new_mask(model, state_of(model), 0.25).sum() == nn.pack(model).mask.sum()
+
+
+def revives(weights, mask, keep):
+    return prune.largest(-mask.astype(float), keep)
+
+
+def revives_in_place(weights, mask, keep):
+    mask[...] = prune.largest(-mask.astype(float), keep)
+    return mask
+
+
+def keeps_one_more(weights, mask, keep):
+    return prune.global_magnitude(weights, mask, keep + 1)
+
+
+@pytest.mark.parametrize(("method", "message"), [
+    (revives, "revives kept 7 weights, 7 of them pruned before; expected 7 of those still there"),
+    (revives_in_place, "revives_in_place kept 7 weights, 7 of them pruned before"),
+    (keeps_one_more, "keeps_one_more kept 8 weights, 0 of them pruned before; expected 7"),
+    (lambda weights, mask, keep: np.where(mask, weights, 0), r"returned float32 of shape \(68,\), expected a bool"),
+    (lambda weights, mask, keep: mask[:keep], r"returned bool of shape \(7,\), expected a bool mask, \(68,\)"),
+    (lambda weights, mask, keep: mask.tolist(), "returned a list, expected a bool mask"),
+    (lambda weights, mask, keep: None, "returned a NoneType, expected a bool mask"),
+])
+def test_a_method_that_breaks_the_rules_is_told_which(method, message):
+    model = Net()
+    nn.pack(model).set_mask(prune.new_mask(model, state_of(model), 0.25))
+    with pytest.raises(Error, match=message):
+        prune.new_mask(model, state_of(model), 0.1, method)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_weights_that_are_not_finite_cannot_be_ranked(bad):
+    model = Net()
+    state = state_of(model)
+    state.weights[0] = bad
+    with pytest.raises(Error, match="NaN or infinity"):
+        prune.new_mask(model, state, 0.5)
+
+
+def test_a_network_without_prunable_parameters_is_told_so():
+    model = nn.Sequential(nn.BatchNorm2d(3))
+    with pytest.raises(Error, match="nothing to prune: no parameter of this model is prunable"):
+        prune.new_mask(model, train.State.copy(model), 0.5)
+
+
+def test_the_state_of_another_network_is_told_so():
+    other = train.State.copy(nn.Linear(3, 3))
+    with pytest.raises(Error, match="another network: it has 12 weights, the model 81"):
+        prune.new_mask(Net(), other, 0.5)
+
+
+def test_magnitude_pruning_is_pytorchs():
+    torch = pytest.importorskip("torch", reason="compares with PyTorch: pip install torch")
+    import torch.nn.utils.prune as theirs
+
+    model, twin = Net(), torch.nn.ModuleList([torch.nn.Conv2d(2, 2, 3, bias=False), torch.nn.Linear(3, 4),
+                                              torch.nn.Linear(4, 5)])
+    mine = [model.conv.weight, model.fc1.weight, model.fc2.weight]
+    state = state_of(model, seed=3)
+    for layer, weight in zip(twin, mine):
+        layer.weight.data = torch.tensor(weight.numpy())
+    nn.pack(model).set_mask(prune.new_mask(model, state, 0.25))
+    theirs.global_unstructured([(layer, "weight") for layer in twin], theirs.L1Unstructured, amount=PRUNABLE - 17)
+    for layer, weight in zip(twin, mine):
+        assert (layer.weight_mask.numpy().astype(bool) == weight.mask).all()
