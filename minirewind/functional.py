@@ -511,9 +511,10 @@ cat = concatenate
 
 
 def pad(x, pad, mode: str = "constant", value: float | None = None) -> Tensor:
-    """x with `value` (0) around it. `pad` lists (before, after) for the last dimension, then for the one before, and so on.
+    """x with `value` around it, by default 0.
 
-    pad(x, (1, 1, 2, 2)) adds one column left and right and two rows above and below; negative numbers cut off.
+    `pad` lists (before, after) for the last dimension, then for the one before, and so on: pad(x, (1, 1, 2, 2)) adds
+    one column left and right and two rows above and below. Negative numbers cut off.
     """
     x, widths = as_tensor(x), tuple(pad)
     if mode != "constant":
