@@ -22,8 +22,8 @@ samples_of_torch = pytest.importorskip("torch.testing._internal.common_methods_i
 DTYPES = {torch.float64: 1e-9, torch.float32: 1e-5}             # and how far a result may be off, relative to its norm
 
 # Our function, the name of PyTorch's operator, how many of its samples run, and how many are refused with which word.
-# We have no alpha (write x + alpha * y), no rounding of quotients, no dtype (convert the input), no groups, no dilation,
-# no windows over an edge, no padding but by a constant, no loss but the mean over class indices; and x of shape (0,) has
+# We have no alpha (write x + alpha * y), no rounding of quotients, no dtype (convert the input), no groups or dilation,
+# no windows over an edge, no padding but a constant, no loss but the mean over class indices; and x of shape (0,) has
 # no channels to normalise.
 OPERATIONS = [
     (F.add, "add", 9, {"alpha": 2}),
