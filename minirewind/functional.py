@@ -385,14 +385,14 @@ def cross_entropy_steps(x, target) -> Tensor:
 
 def _scores_and_classes(x, target):
     x, target = floating(x), as_tensor(target)
+    if target.dtype.kind not in "iu":
+        raise Error(f"cross_entropy: the target holds class indices, expected integers, got {target.dtype}")
     if x.ndim == 1:
         x, target = x.reshape(1, -1), target.reshape(1, *target.shape)
     if x.ndim < 2 or target.shape != (x.shape[0], *x.shape[2:]):
         raise Error(f"cross_entropy: x has shape {x.shape}, the target {target.shape}; expected (N, K) and (N,)")
     if target.size == 0:
         raise Error(f"cross_entropy: x has shape {x.shape}, and the mean over no images is no number")
-    if target.dtype.kind not in "iu":
-        raise Error(f"cross_entropy: the target holds class indices, expected integers, got {target.dtype}")
     K = x.shape[1]
     if not (target.data.min() >= 0 and target.data.max() < K):
         raise Error(f"cross_entropy: classes run from 0 to {K - 1}, the target from {target.data.min()} "

@@ -21,15 +21,16 @@ samples_of_torch = pytest.importorskip("torch.testing._internal.common_methods_i
 
 DTYPES = {torch.float64: 1e-9, torch.float32: 1e-5}             # and how far a result may be off, relative to its norm
 
-LOSS_ARGUMENTS = "cross_entropy has the mean over class indices only: no weight, ignore_index, reduction, probabilities"
-
-# Our function, the name of PyTorch's operator, how many samples run, and how many are refused, and why.
+# Our function, the name of PyTorch's operator, how many of its samples run, and how many are refused with which word.
+# We have no alpha (write x + alpha * y), no rounding of quotients, no dtype (convert the input), no groups or dilation,
+# no windows over an edge, no padding but a constant, no loss but the mean over class indices; and x of shape (0,) has
+# no channels to normalise.
 OPERATIONS = [
-    (F.add, "add", 9, {"alpha: write x + alpha * y": 2}),
-    (F.sub, "sub", 9, {"alpha: write x - alpha * y": 2}),
+    (F.add, "add", 9, {"alpha": 2}),
+    (F.sub, "sub", 9, {"alpha": 2}),
     (F.mul, "mul", 9, {}),
     (F.div, "div no_rounding_mode", 9, {}),
-    (F.div, "div floor_rounding", 0, {"rounding_mode has no use in training": 9}),
+    (F.div, "div floor_rounding", 0, {"rounding_mode": 9}),
     (F.div, "true_divide", 9, {}),
     (F.pow, "pow", 9, {}),
     (F.neg, "neg", 1, {}),
@@ -49,19 +50,20 @@ OPERATIONS = [
     (Tensor.__getitem__, "__getitem__", 16, {}),
     (F.cat, "cat", 9, {}),
     (F.pad, "nn.functional.pad constant", 51, {}),
-    (F.pad, "nn.functional.pad reflect", 0, {"the only mode is constant": 12}),
+    (F.pad, "nn.functional.pad reflect", 0, {"the only mode": 12}),
     (F.linear, "nn.functional.linear", 18, {}),
-    (F.conv2d, "nn.functional.conv2d", 8, {"no groups, no dilation": 22}),
-    (F.max_pool2d, "nn.functional.max_pool2d", 180, {"no ceil_mode, no dilation, no return_indices": 1260}),
-    (F.avg_pool2d, "nn.functional.avg_pool2d", 1, {"no ceil_mode, count_include_pad, divisor_override": 6}),
-    (F.batch_norm, "nn.functional.batch_norm", 10, {"x of shape (0,) has no channels": 2}),
+    (F.conv2d, "nn.functional.conv2d", 8, {"groups": 16, "dilation": 6}),
+    (F.max_pool2d, "nn.functional.max_pool2d", 180, {"ceil_mode": 720, "dilation": 360, "return_indices": 180}),
+    (F.avg_pool2d, "nn.functional.avg_pool2d", 1, {"ceil_mode": 5, "divisor_override": 1}),
+    (F.batch_norm, "nn.functional.batch_norm", 10, {"expected (N, C)": 2}),
     (F.relu, "nn.functional.relu", 4, {}),
     (F.softplus, "nn.functional.softplus", 3, {}),
     (F.sigmoid, "sigmoid", 3, {}),
     (F.tanh, "tanh", 1, {}),
     (F.log_softmax, "log_softmax", 7, {}),
-    (F.log_softmax, "log_softmax with_dtype", 0, {"no dtype: convert the input": 7}),
-    (F.cross_entropy, "nn.functional.cross_entropy", 5, {LOSS_ARGUMENTS: 16}),
+    (F.log_softmax, "log_softmax with_dtype", 0, {"dtype": 7}),
+    (F.cross_entropy, "nn.functional.cross_entropy", 5,
+     {"reduction": 4, "weight": 6, "ignore_index": 1, "class indices": 5}),
     (Tensor.__radd__, "__radd__", 9, {}),
     (Tensor.__rsub__, "__rsub__", 9, {}),
     (Tensor.__rmul__, "__rmul__", 9, {}),
@@ -152,21 +154,20 @@ def one_thread():
 @np.errstate(all="ignore")                                       # some samples are NaN on purpose: (-1.7) ** -8.4
 def test_every_sample_of_torch_agrees_or_is_refused(function, name, runs, refused, dtype):
     torch.manual_seed(0)
-    op, count, messages = operator(name), Counter(), Counter()
+    op, count, messages = operator(name), 0, []
     for sample in op.sample_inputs("cpu", dtype, requires_grad=True):
         args, kwargs = arguments(function, name, sample)
         try:
             output = function(*args, **kwargs)
         except (TypeError, Error) as refusal:
-            count["refused"] += 1
-            messages[str(refusal).splitlines()[0]] += 1
+            messages.append(str(refusal))
             continue
-        count["ran"] += 1
+        count += 1
         got = results(output, tensors((*args, *kwargs.values()), Tensor), output.backward)
         truth = results_of_torch(op, sample.transform(in_double))
         theirs = truth if dtype is torch.float64 else results_of_torch(op, sample)
         assert len(got) == len(theirs)
         for arrays in zip(got, theirs, truth):
             assert_near(*arrays, DTYPES[dtype])
-    assert count["ran"] == runs
-    assert count["refused"] == sum(refused.values()), messages
+    assert count == runs
+    assert Counter(next((word for word in refused if word in m), m) for m in messages) == refused

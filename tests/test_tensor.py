@@ -41,10 +41,10 @@ def test_a_chain_of_10_000_additions_can_be_walked():
     assert x.grad == 1
 
 
-def test_a_chain_of_100_000_additions_can_be_dropped_without_a_walk():
+def test_a_chain_of_50_000_additions_can_be_dropped_without_a_walk():
     x = Tensor(1.0, True)
     z = x
-    for _ in range(100_000):
+    for _ in range(50_000):
         z = z + 1
     first = weakref.ref(z)
     del z
