@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import difflib
+import itertools
 import json
 import os
 import sys
@@ -191,10 +192,20 @@ def _brief(message: str, parser: argparse.ArgumentParser) -> str:
     return message
 
 
+def _with_config(arguments: list[str]) -> list[str]:
+    """`compare study.toml` as the parser wants it, `compare --config study.toml`; the file must be there."""
+    if len(arguments) > 1 and arguments[0] == "compare" and arguments[1].endswith(".toml"):
+        arguments = [arguments[0], "--config", *arguments[1:]]
+    for option, path in itertools.pairwise(arguments):
+        if option == "--config" and not Path(path).is_file():
+            raise Error(f"the study file {path} does not exist; expected a TOML file with the options of compare")
+    return arguments
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The command `minirewind`: a user's mistake is one message and exit code 2."""
     try:
-        options = parser().parse_args(arguments)
+        options = parser().parse_args(_with_config(sys.argv[1:] if arguments is None else arguments))
         VERBS[options.verb](options[options.verb])
     except Error as mistake:
         print(f"minirewind: {mistake}", file=sys.stderr)

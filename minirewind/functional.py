@@ -340,7 +340,7 @@ class LogSoftmax(Function):
     """z = x - log(sum of e^x)"""
 
     def forward(self, x, dim):
-        shifted = x - x.max(axis=dim, keepdims=True) if x.size else x
+        shifted = x - x.max(axis=dim, keepdims=True)
         self.z = shifted - self.xp.log(self.xp.exp(shifted).sum(axis=dim, keepdims=True))
         self.dim = dim
         return self.z
@@ -364,7 +364,8 @@ class CrossEntropy(Function):
 def log_softmax(x, dim: int = -1) -> Tensor:
     """The logarithm of the softmax over one dimension."""
     x = floating(x)
-    return LogSoftmax.apply(x, dim=tensor._dims(x, operator.index(dim)))
+    dims = tensor._dims(x, operator.index(dim))
+    return LogSoftmax.apply(x, dim=dims) if x.size else x
 
 
 def cross_entropy(x, target) -> Tensor:
@@ -496,9 +497,11 @@ def concatenate(tensors, dim: int = 0) -> Tensor:
     if not tensors:
         raise Error("concatenate: expected at least one tensor, got none")
     tensors = [x for x in tensors if x.shape != (0,)] or tensors[:1]        # Tensor([]) fits everywhere
+    if tensors[0].ndim == 0:
+        raise Error("concatenate: a tensor without dimensions has no side to put another at; try .reshape(1)")
     dim = tensor._dimension(dim, tensors[0].ndim)
     for x in tensors:
-        if x.ndim != tensors[0].ndim or x.ndim == 0 or any(
+        if x.ndim != tensors[0].ndim or any(
                 a != b for i, (a, b) in enumerate(zip(x.shape, tensors[0].shape)) if i != dim):
             raise Error(f"concatenate: shapes {tensors[0].shape} and {x.shape} must be equal but for dimension {dim}")
     return tensor.Concatenate.apply(*tensors, dim=dim)
@@ -507,10 +510,11 @@ def concatenate(tensors, dim: int = 0) -> Tensor:
 cat = concatenate
 
 
-def pad(x, pad, mode: str = "constant", value: float = 0) -> Tensor:
-    """x with `value` around it. `pad` lists (before, after) for the last dimension, then for the one before, and so on.
+def pad(x, pad, mode: str = "constant", value: float | None = None) -> Tensor:
+    """x with `value` around it, by default 0.
 
-    pad(x, (1, 1, 2, 2)) adds one column left and right and two rows above and below; negative numbers cut off.
+    `pad` lists (before, after) for the last dimension, then for the one before, and so on: pad(x, (1, 1, 2, 2)) adds
+    one column left and right and two rows above and below. Negative numbers cut off.
     """
     x, widths = as_tensor(x), tuple(pad)
     if mode != "constant":
@@ -521,7 +525,7 @@ def pad(x, pad, mode: str = "constant", value: float = 0) -> Tensor:
     pairs = [(0, 0)] * (x.ndim - len(pairs)) + pairs
     if any(size + min(before, 0) + min(after, 0) < 0 for size, (before, after) in zip(x.shape, pairs)):
         raise Error(f"pad: {widths} cuts more off than shape {x.shape} has")
-    return tensor.Pad.apply(x, widths=pairs, value=value)
+    return tensor.Pad.apply(x, widths=pairs, value=0 if value is None else value)
 
 
 # ------------------------------------------------------------------------------------------------------- small checks

@@ -98,6 +98,27 @@ def test_convolution(backend, case):
     hold(backend, "conv2d", *case)
 
 
+@st.composite
+def three_by_three(draw):
+    """Convolutions of the kind that Winograd's algorithm takes."""
+    padding = draw(st.tuples(*[st.integers(0, 2)] * 2))
+    N, C, K = (draw(st.sampled_from(some)) for some in ([16, 24, 33, 64, 130], [8, 12, 20], [8, 12, 20]))
+    seed, size = draw(st.integers(0, 99)), draw(st.tuples(*[st.integers(4, 10)] * 2))
+    x, weight = rng(seed).standard_normal((N, C, *size), np.float32), rng(1).standard_normal((K, C, 3, 3), np.float32)
+    bias = draw(st.sampled_from([None, rng(seed, 2).standard_normal(K, np.float32)]))
+    return laid(x, draw(LAYOUTS)), weight, bias, (1, 1), padding
+
+
+@FAST
+@given(three_by_three())
+def test_three_by_three_convolution(backend, case):
+    x, weight, _, stride, padding = case
+    y, = hold(backend, "conv2d", *case)
+    dy = rng(3).standard_normal(y.shape, np.float32)
+    hold(backend, "conv2d_input_gradient", dy, weight, x.shape, stride, padding)
+    hold(backend, "conv2d_weight_gradient", dy, x, weight.shape, stride, padding)
+
+
 @FAST
 @given(convolutions(), LAYOUTS)
 def test_gradients_of_convolution(backend, case, layout):

@@ -128,13 +128,13 @@ def test_the_gradient_of_a_sum_can_be_written_to():
 def test_memory_is_released_by_backward():
     x = normal(3)
     middle = x * 2
-    z = (middle * middle).sum()
+    square = middle * middle
     array = weakref.ref(middle.data)
     del middle
     gc.collect()
     assert array() is not None                  # backward will need it
-    z.backward()
-    assert array() is None                      # at once, without the garbage collector
+    square.sum().backward()
+    assert array() is None                      # at once, without the garbage collector, though `square` still lives
 
 
 def test_memory_is_released_while_backward_is_still_walking():
@@ -340,14 +340,14 @@ class Wrong(Function):
 
 
 @pytest.mark.parametrize(("answer", "message"), [
-    ((np.ones(3),), "Wrong.backward returned 1 gradients for 2 inputs"),
-    ((np.ones(3), None), "Wrong.backward returned None"),
-    ((np.ones(3), np.ones(())), r"gradient of shape \(\) for an input \(3,\)"),
-    ((np.ones(3), np.ones(4)), r"gradient of shape \(4,\) for an input \(3,\)")])
+    ((np.ones((1, 3)),), "Wrong.backward returned 1 gradients for 2 inputs"),
+    ((np.ones((1, 3)), None), "Wrong.backward returned None"),
+    ((np.ones((1, 3)), np.ones(())), r"gradient of shape \(\) for an input \(1, 3\)"),
+    ((np.ones((1, 3)), np.ones((1, 4))), r"gradient of shape \(1, 4\) for an input \(1, 3\)")])
 def test_a_wrong_backward_is_told_what_it_returned(answer, message, monkeypatch):
     monkeypatch.setattr(Wrong, "answer", answer)
     with pytest.raises(Error, match=message):
-        Wrong.apply(normal(3), normal(3)).sum().backward()
+        Wrong.apply(normal(1, 3), normal(1, 3)).sum().backward()
 
 
 def test_a_function_without_a_forward_or_backward_names_itself():
@@ -382,7 +382,7 @@ def test_a_function_without_a_forward_or_backward_names_itself():
     (lambda: Tensor(np.ones((2, 3))).flatten(1, 0), "flatten: start_dim 1 comes after end_dim 0"),
     (lambda: F.concatenate([]), "concatenate: expected at least one"),
     (lambda: F.concatenate([Tensor([[1.0]]), Tensor([[1.0, 2.0]])]), r"concatenate: shapes \(1, 1\) and \(1, 2\)"),
-    (lambda: F.concatenate([Tensor(1.0), Tensor(2.0)]), "concatenate"),
+    (lambda: F.concatenate([Tensor(1.0), Tensor(2.0)]), "concatenate: a tensor without dimensions"),
     (lambda: F.pad(Tensor([1.0]), (1,)), "pad: .*pairs"),
     (lambda: F.pad(Tensor([1.0]), (1, 1, 1, 1)), "pad: .*at most 1"),
     (lambda: F.pad(Tensor([1.0, 2.0]), (-3, 5)), "pad: .*cuts more off"),
@@ -624,6 +624,7 @@ def test_pad_puts_around_or_cuts_off_and_has_the_right_gradients(shape, data):
     expected = np.pad(x.data, [(max(a, 0), max(b, 0)) for a, b in numpys], constant_values=7)
     expected = expected[tuple(slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(expected.shape, numpys))]
     np.testing.assert_array_equal(F.pad(x, flat, value=7).numpy(), expected)
+    assert (F.pad(x, flat, value=None).numpy() == F.pad(x, flat, "constant", 0).numpy()).all()
     gradcheck(lambda x: F.pad(x, flat, value=7), x)
 
 

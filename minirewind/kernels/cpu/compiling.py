@@ -16,6 +16,9 @@ OPTIONS = {
 helper = functools.partial(numba.njit, inline="always", **OPTIONS)()
 """A function that disappears into the kernels that call it."""
 
+function = functools.partial(numba.njit, **OPTIONS)()
+"""A function that kernels call: part of one iteration of their `prange`."""
+
 LAUNCH = 30_000
 """Below this many nanoseconds of work, waking the other threads costs more than they save."""
 

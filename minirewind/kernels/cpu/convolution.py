@@ -16,8 +16,9 @@ from numba import prange
 
 from .. import reference
 from ..reference.convolution import output_size
+from . import winograd
 from .compiling import Kernel, helper
-from .layout import images, planes, takes
+from .layout import images, planes, takes, whole_vectors
 from .simd import (
     COLUMNS,
     LANES,
@@ -65,8 +66,11 @@ def conv2d(x, weight, bias, stride, padding):
     if not takes(x, weight, bias):
         return reference.convolution.conv2d(x, weight, bias, stride, padding)
     height, width = (output_size(*each) for each in zip(x.shape[2:], weight.shape[2:], stride, padding))
-    source = taps(*x.shape[2:], weight.shape[2:], stride, padding)
-    y = convolve(planes(x), pack(weight, bias, transposed=False), source, weight.shape[0])
+    if winograd.pays(x.shape, weight.shape, stride, padding):
+        y = winograd.convolve(planes(x), pack(weight, bias, False), False, x.shape[2:], padding, weight.shape[0])
+    else:
+        source = taps(*x.shape[2:], weight.shape[2:], stride, padding)
+        y = convolve(planes(x), pack(weight, bias, False), source, weight.shape[0])
     return images(y, height, width)
 
 
@@ -74,8 +78,12 @@ def conv2d_input_gradient(dy, weight, x_shape, stride, padding):
     """As the reference's: the pixels and the channels change sides."""
     if not takes(dy, weight):
         return reference.convolution.conv2d_input_gradient(dy, weight, x_shape, stride, padding)
-    reached = inverse_taps(*x_shape[2:], weight.shape[2:], stride, padding)
-    dx = convolve(planes(dy), pack(weight, None, transposed=True), reached, weight.shape[1])
+    if winograd.pays(dy.shape, weight.shape, stride, (2 - padding[0], 2 - padding[1])):
+        around = 2 - padding[0], 2 - padding[1]
+        dx = winograd.convolve(planes(dy), pack(weight, None, True), True, dy.shape[2:], around, weight.shape[1])
+    else:
+        reached = inverse_taps(*x_shape[2:], weight.shape[2:], stride, padding)
+        dx = convolve(planes(dy), pack(weight, None, True), reached, weight.shape[1])
     return images(dx, *x_shape[2:])
 
 
@@ -83,18 +91,10 @@ def conv2d_weight_gradient(dy, x, weight_shape, stride, padding):
     """As the reference's."""
     if not takes(dy, x):
         return reference.convolution.conv2d_weight_gradient(dy, x, weight_shape, stride, padding)
+    if winograd.pays(x.shape, weight_shape, stride, padding):
+        return winograd.correlate(planes(dy), planes(x), x.shape[2:], padding).reshape(weight_shape)
     source = taps(*x.shape[2:], weight_shape[2:], stride, padding)
-    return correlate(whole_vectors(planes(dy)), whole_vectors(planes(x)), source).reshape(weight_shape)
-
-
-def whole_vectors(x):
-    """x [P, C, N] with N rounded up to whole vectors by images of zeros."""
-    P, C, N = x.shape
-    if N % LANES == 0:
-        return x
-    wider = np.zeros((P, C, N + -N % LANES), x.dtype)
-    wider[:, :, :N] = x
-    return wider
+    return correlate(whole_vectors(planes(dy), LANES), whole_vectors(planes(x), LANES), source).reshape(weight_shape)
 
 
 # Forward and input gradient -------------------------------------------------------------------------------------------
@@ -103,7 +103,7 @@ def whole_vectors(x):
 def convolve(x, filters, source, K):
     """The convolution of x [pixels, C, N] with packed filters: y [output pixels, K, N]."""
     N = x.shape[2]
-    x = whole_vectors(x)
+    x = whole_vectors(x, LANES)
     y = np.empty((source.shape[0], K, x.shape[2]), np.float32)
     multiply_taps(y.size * filters.shape[1] / 30, x, filters, source, y)                 # some 60 GFLOP/s
     return y if y.shape[2] == N else np.ascontiguousarray(y[:, :, :N])
@@ -175,7 +175,7 @@ def correlate(dy, x, source):
     work = dy.size * C * T / 30
     chunks = 1 if work < 100_000 else min(Q, 16)
     pixels = max(1, 131_072 // (4 * N * (K + C)))                         # so many at a time stay in the cache
-    partial = np.zeros((chunks, T, K, C), np.float32)
+    partial = np.zeros((chunks, T, -(-K // ROWS), -(-C // COLUMNS), ROWS * COLUMNS), np.float32)
     multiply_pixels(work, dy, x, source, pixels, partial)
     dweight = np.empty((K, C, T), np.float32)
     add_chunks(partial.size, partial, dweight)
@@ -184,49 +184,43 @@ def correlate(dy, x, source):
 
 @Kernel
 def multiply_pixels(dy, x, source, pixels, partial):
-    """partial[chunk, t] = the sum over the chunk's output pixels q of dy[q] @ x[source[q, t]].T"""
-    Q, K = dy.shape[:2]
-    C, T, chunks = x.shape[1], source.shape[1], partial.shape[0]
+    """partial[chunk, t] = the sum over the chunk's output pixels q of dy[q] @ x[source[q, t]].T, tile by tile."""
+    Q, T, chunks = dy.shape[0], source.shape[1], partial.shape[0]
+    rows, columns = partial.shape[2:4]
     for chunk in prange(chunks):
         stop = (chunk + 1) * Q // chunks
         for first in range(chunk * Q // chunks, stop, pixels):
             last = min(first + pixels, stop)
             for t in range(T):
-                place = (chunk * T + t) * K * C
-                for k in range(0, K - K % ROWS, ROWS):
-                    for c in range(0, C - C % COLUMNS, COLUMNS):
-                        tile = add_pixels(zeros(ROWS, COLUMNS), dy, k, x, c, source, t, first, last)
-                        add_sums(partial, place + k * C + c, C, tile)
-                    for c in range(C - C % COLUMNS, C):
-                        tile = add_pixels(zeros(ROWS, 1), dy, k, x, c, source, t, first, last)
-                        add_sums(partial, place + k * C + c, C, tile)
-                for k in range(K - K % ROWS, K):
-                    for c in range(C):
-                        tile = add_pixels(zeros(1, 1), dy, k, x, c, source, t, first, last)
-                        add_sums(partial, place + k * C + c, C, tile)
+                for row in range(rows):
+                    for column in range(columns):
+                        tile = add_pixels(dy, row * ROWS, x, column * COLUMNS, source, t, first, last)
+                        place = (((chunk * T + t) * rows + row) * columns + column) * ROWS * COLUMNS
+                        add_sums(partial, place, tile)
 
 
 @helper
-def add_pixels(tile, dy, k, x, c, source, t, first, last):
-    """tile[i][j] += dy[q, k + i] * x[source[q, t], c + j] over some pixels q and all images."""
+def add_pixels(dy, k, x, c, source, t, first, last):
+    """A tile of the sum over some output pixels q of dy[q, k ...] * x[source[q, t], c ...], lane by lane."""
     K, N = dy.shape[1:]
     C = x.shape[1]
+    tile = zeros(ROWS, COLUMNS)
     for q in range(first, last):
         p = source[q, t]
         if p >= 0:
             for n in range(0, N, LANES):
-                tile = inner_products(tile, dy, (q * K + k) * N + n, N, x, (p * C + c) * N + n, N)
+                tile = inner_products(tile, dy, (q * K + k) * N + n, N, K - k, x, (p * C + c) * N + n, N, C - c)
     return tile
 
 
 @Kernel
 def add_chunks(partial, dweight):
-    """dweight[k, c, t] = the sum of partial[:, t, k, c], in the order of the chunks."""
-    chunks, T, K, C = partial.shape
-    for k in prange(K):
-        for t in range(T):
+    """dweight[k, c, t] = the sum over the chunks, in their order, with the tiles taken apart."""
+    K, C, T = dweight.shape
+    for t in prange(T):
+        for k in range(K):
             for c in range(C):
-                total = partial[0, t, k, c]
-                for chunk in range(1, chunks):
-                    total += partial[chunk, t, k, c]
+                total = np.float32(0)
+                for chunk in range(partial.shape[0]):
+                    total += partial[chunk, t, k // ROWS, c // COLUMNS, k % ROWS * COLUMNS + c % COLUMNS]
                 dweight[k, c, t] = total

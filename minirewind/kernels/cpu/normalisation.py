@@ -178,7 +178,8 @@ def sum_masked_gradients(dy, y, x, mean, masked, sums):
             for c in range(C):
                 total, product = np.float32(0), np.float32(0)
                 for n in range(N):
-                    value = dy[p, c, n] if y[p, c, n] > 0 else np.float32(0)
+                    value = dy[p, c, n]
+                    value = value if y[p, c, n] > 0 else np.float32(0)
                     masked[p, c, n] = value
                     total += value
                     product += value * (x[p, c, n] - mean[c])
@@ -238,13 +239,17 @@ BLOCK = 4096
 def positive_part(x, y):
     """y = x where x is not below 0, else 0: a NaN is not below 0 and stays."""
     for block in prange((x.size + BLOCK - 1) // BLOCK):
-        for i in range(block * BLOCK, min(block * BLOCK + BLOCK, x.size)):
-            y[i] = np.float32(0) if x[i] < 0 else x[i]
+        source, result = x[block * BLOCK : (block + 1) * BLOCK], y[block * BLOCK : (block + 1) * BLOCK]
+        for i in range(source.size):
+            result[i] = np.float32(0) if source[i] < 0 else source[i]
 
 
 @Kernel
 def where_positive(dy, y, dx):
     """dx = dy where y > 0, else 0."""
     for block in prange((y.size + BLOCK - 1) // BLOCK):
-        for i in range(block * BLOCK, min(block * BLOCK + BLOCK, y.size)):
-            dx[i] = dy[i] if y[i] > 0 else np.float32(0)
+        start, stop = block * BLOCK, (block + 1) * BLOCK
+        gradient, output, result = dy[start:stop], y[start:stop], dx[start:stop]
+        for i in range(result.size):
+            value = gradient[i]          # loaded anyway: a load behind an `if` would keep the loop from being vectors
+            result[i] = value if output[i] > 0 else np.float32(0)

@@ -113,15 +113,29 @@ def multiply_add(builder, a, b, c):
     return builder.fadd(builder.fmul(a, b, flags=FLAGS), c, flags=FLAGS)
 
 
-def lane_sum(builder, value):
-    """The sum of all lanes: fold the vector in half until one lane is left."""
+def choose_lanes(builder, a, b, lanes):
+    """A vector of these lanes of a (0 to LANES - 1) and b (from LANES on)."""
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(INDEX, LANES), lanes))
+
+
+def lane_sums(builder, vectors):
+    """One vector that holds the sums of the lanes of each of LANES vectors.
+
+    Two vectors are folded into one, whose first half of lanes belongs to the one and the second to the other; then two
+    of those; log2(LANES) times. Each fold takes two shuffles and an addition, and stays within 128 bits where it can.
+    """
+    owners = [[index] for index in range(LANES)]          # whose sums a vector holds, segment by segment
     width = LANES
-    while width > 1:
+    while len(vectors) > 1:
         width //= 2
-        upper = [min(lane + width, LANES - 1) for lane in range(LANES)]
-        shifted = builder.shuffle_vector(value, value, ir.Constant(ir.VectorType(INDEX, LANES), upper))
-        value = builder.fadd(value, shifted, flags=FLAGS)
-    return builder.extract_element(value, INDEX(0))
+        left = [start + side * LANES + lane
+                for start in range(0, LANES, 2 * width) for side in (0, 1) for lane in range(width)]
+        right = [lane + width for lane in left]
+        vectors = [builder.fadd(choose_lanes(builder, a, b, left), choose_lanes(builder, a, b, right), flags=FLAGS)
+                   for a, b in zip(vectors[::2], vectors[1::2])]
+        owners = [[owner for pair in zip(a, b) for owner in pair] for a, b in zip(owners[::2], owners[1::2])]
+    order = [owners[0].index(index) for index in range(LANES)]
+    return choose_lanes(builder, vectors[0], vectors[0], order)
 
 
 # Vectors --------------------------------------------------------------------------------------------------------------
@@ -159,16 +173,6 @@ def splat(typing, number):
         return broadcast(builder, context.cast(builder, arguments[0], signature.args[0], types.float32))
 
     return vector(number), build
-
-
-@intrinsic
-def horizontal_sum(typing, value):
-    """The sum of the lanes."""
-
-    def build(context, builder, signature, arguments):
-        return lane_sum(builder, arguments[0])
-
-    return types.float32(value), build
 
 
 @intrinsic
@@ -266,26 +270,32 @@ def outer_product(typing, tile, numbers, i, x, j):
 
 
 @intrinsic
-def inner_products(typing, tile, a, i, a_stride, b, j, b_stride):
-    """tile[r][c] += (the vector of a at i + r * a_stride) * (that of b at j + c * b_stride), lane by lane."""
+def inner_products(typing, tile, a, i, a_stride, a_count, b, j, b_stride, b_count):
+    """tile[r][c] += (the vector of a at i + r * a_stride) * (that of b at j + c * b_stride), lane by lane.
+
+    Only `a_count` rows and `b_count` columns exist; in place of the others the last one is taken again.
+    """
 
     def build(context, builder, signature, arguments):
         tile_type = signature.args[0]
-        tile, cast = arguments[0], lambda k: context.cast(builder, arguments[k], signature.args[k], types.intp)
 
-        def vectors(array, count):
-            first, stride = cast(array + 1), cast(array + 2)
-            indices = [builder.add(first, builder.mul(stride, stride.type(n))) for n in range(count)]
-            return [load_at(builder, address(context, builder, signature.args[array], arguments[array], types.intp, n))
-                    for n in indices]
+        def vectors(array, number):
+            first, stride, count = (context.cast(builder, arguments[k], signature.args[k], types.intp)
+                                    for k in range(array + 1, array + 4))
+            for n in map(first.type, range(number)):
+                n = builder.select(builder.icmp_signed("<", n, count), n, builder.sub(count, n.type(1)))
+                index = builder.add(first, builder.mul(stride, n))
+                place = address(context, builder, signature.args[array], arguments[array], types.intp, index)
+                yield load_at(builder, place)
 
-        rows, columns = vectors(1, tile_type.rows), vectors(4, tile_type.columns)
+        rows, columns = list(vectors(1, tile_type.rows)), list(vectors(5, tile_type.columns))
+        tile = arguments[0]
         for place, r, c in places(tile_type):
             total = multiply_add(builder, rows[r], columns[c], builder.extract_value(tile, place))
             tile = builder.insert_value(tile, total, place)
         return tile
 
-    return tile(tile, a, i, a_stride, b, j, b_stride), build
+    return tile(tile, a, i, a_stride, a_count, b, j, b_stride, b_count), build
 
 
 @intrinsic
@@ -308,19 +318,19 @@ def store_rows(typing, array, index, stride, tile, count):
 
 
 @intrinsic
-def add_sums(typing, array, index, stride, tile):
-    """array[index + r * stride + c] += the sum of the lanes of tile[r][c]."""
+def add_sums(typing, array, index, tile):
+    """array[index + place] += the sum of the lanes of each of the tile's vectors, row by row."""
 
     def build(context, builder, signature, arguments):
-        tile_type = signature.args[3]
-        stride = context.cast(builder, arguments[2], signature.args[2], types.intp)
-        row = address(context, builder, signature.args[0], arguments[0], signature.args[1], arguments[1])
-        for r in range(tile_type.rows):
-            for c in range(tile_type.columns):
-                place = builder.gep(row, [INDEX(c)])
-                total = lane_sum(builder, builder.extract_value(arguments[3], r * tile_type.columns + c))
-                builder.store(builder.fadd(builder.load(place), total), place)
-            row = builder.gep(row, [stride])
+        tile_type = signature.args[2]
+        start = address(context, builder, signature.args[0], arguments[0], signature.args[1], arguments[1])
+        vectors = [builder.extract_value(arguments[2], place) for place, _, _ in places(tile_type)]
+        for group in range(0, len(vectors), LANES):
+            place = builder.gep(start, [INDEX(group)])
+            sums = lane_sums(builder, vectors[group : group + LANES])
+            store_at(builder, place, builder.fadd(load_at(builder, place), sums, flags=FLAGS))
         return context.get_dummy_value()
 
-    return types.void(array, index, stride, tile), build
+    if (tile.rows * tile.columns) % LANES:
+        raise TypingError("the sums of a tile are taken LANES vectors at a time")
+    return types.void(array, index, tile), build

@@ -25,9 +25,11 @@ def masked_momentum_step(weights, gradients, momentum, mask, rate, factor, neste
     rate, factor, decay = np.float32(rate), np.float32(factor), np.float32(decay)
     lookahead, fresh = (factor, np.float32(1)) if nesterov else (np.float32(1), np.float32(0))
     for block in prange((weights.size + BLOCK - 1) // BLOCK):
-        for i in range(block * BLOCK, min(block * BLOCK + BLOCK, weights.size)):
-            g = gradients[i] + decay * weights[i]
-            v = factor * momentum[i] + g
-            step = fresh * g + lookahead * v
-            momentum[i] = v if mask[i] else np.float32(0)
-            weights[i] = weights[i] - rate * step if mask[i] else np.float32(0)
+        start, stop = block * BLOCK, (block + 1) * BLOCK
+        w, dw, v, kept = weights[start:stop], gradients[start:stop], momentum[start:stop], mask[start:stop]
+        for i in range(w.size):
+            g = dw[i] + decay * w[i]
+            velocity = factor * v[i] + g
+            moved = w[i] - rate * (fresh * g + lookahead * velocity)
+            v[i] = velocity if kept[i] else np.float32(0)
+            w[i] = moved if kept[i] else np.float32(0)

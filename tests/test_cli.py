@@ -1,0 +1,127 @@
+"""Facts about the command line."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from minirewind import cli, files, study
+
+QUICK = ["--recipe.steps", "20", "--seeds", "1", "--rounds", "1", "3", "--workers", "1"]
+
+
+def run(*arguments):
+    """The exit code of a command."""
+    try:
+        cli.main([str(a) for a in arguments])
+    except SystemExit as end:
+        return end.code
+    return 0
+
+
+def test_compare_prints_the_table_and_leaves_results_and_figures(tmp_path, capsys):
+    assert run("compare", "--out", tmp_path, *QUICK) == 0
+    out = capsys.readouterr().out
+    assert "fine-tuning" in out
+    assert "learning-rate rewinding" in out
+    assert len(study.read_results(tmp_path / "results.csv")) == 3 * 2 + 3
+    for name in ("comparison.png", "comparison.svg"):
+        assert (tmp_path / name).stat().st_size > 10_000
+
+
+def test_report_draws_the_same_figure_again(tmp_path, capsys):
+    run("compare", "--out", tmp_path, *QUICK)
+    before = (tmp_path / "comparison.svg").read_bytes()
+    (tmp_path / "comparison.svg").unlink()
+    assert run("report", tmp_path) == 0
+    assert (tmp_path / "comparison.svg").read_bytes() == before
+
+
+def test_a_toml_file_says_the_same_as_options_and_options_win(tmp_path, capsys):
+    (tmp_path / "study.toml").write_text('seeds = 2\nrounds = [1]\nprotocols = ["one_shot"]\n[recipe]\nsteps = 20\n')
+    assert run("compare", tmp_path / "study.toml", "--seeds", 1, "--out", tmp_path / "out") == 0
+    rows = study.read_results(tmp_path / "out" / "results.csv")
+    assert {(row.seed, row.protocol) for row in rows} == {(0, "one_shot")}
+
+
+def test_prune_ends_at_the_density_and_saves_the_network(tmp_path, capsys):
+    assert run("prune", "--density", 0.5, "--recipe.steps", 20, "--out", tmp_path) == 0
+    state, _ = files.read_state(tmp_path / "state.npz")
+    assert "50.00%" in capsys.readouterr().out
+    assert (state.weights[~state.mask] == 0).all()
+    assert run("prune", "--density", 0.5, "--recipe.steps", 20, "--out", tmp_path) == 2
+    assert "already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("command", "said"), [
+    ("compare --sed 3", "--seeds"),
+    ("compare --seeds three", "seeds"),
+    ("compare --seeds 0", "seeds"),
+    ("compare --dataset digit", "digits"),
+    ("compare --network resnet21", "20 and 26"),
+    ("compare --network resent20", "resnet20"),
+    ("compare --network nowhere:network", "nowhere"),
+    ("compare --techniques lr_rewind", "lr_rewinding"),
+    ("compare --retrain-fractions 1.5", "before its start"),
+    ("compare --densities 0", "(0, 1]"),
+    ("compare --recipe.steps 0", "steps"),
+    ("compare --recipe.schedule cosin", "cosine"),
+    ("compare --workers 0", "workers"),
+    ("compare --device gpu", "cpu"),
+    ("compare --config nowhere.toml", "nowhere.toml"),
+    ("compare nowhere.toml", "nowhere.toml"),
+    ("compare --dataset cifar10 --data-dir nowhere", "minirewind fetch cifar10"),
+    ("prune", "density"),
+    ("prune --density 1.5", "(0, 1]"),
+    ("prune --max-drop -1", "max_drop"),
+    ("report nowhere", "nowhere"),
+    ("fetch mnst", "mnist"),
+    ("compute", "compare"),
+    ("", "compare"),
+])
+def test_a_mistake_is_one_short_message_with_exit_code_2(command, said, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(*command.split()) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("minirewind: ")
+    assert said in captured.err
+    assert len(captured.err.splitlines()) <= 3, captured.err
+    assert not captured.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_a_message(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert run("compare", "--out", tmp_path / "file", *QUICK) == 2
+    assert "cannot write" in capsys.readouterr().err
+
+
+def test_ctrl_c_leaves_a_usable_folder_and_the_same_command_continues(tmp_path):
+    command = [sys.executable, "-m", "minirewind", "compare", "--out", str(tmp_path), "--recipe.steps", "60",
+               "--seeds", "1", "--rounds", "1", "2", "3", "--workers", "2"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               start_new_session=True)
+    until = time.monotonic() + 60
+    while len(list(tmp_path.glob("runs/seed*"))) < 5 and time.monotonic() < until:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)           # as a terminal sends it: to the workers too
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "continues it" in err
+    assert "Traceback" not in err
+    done = {path.name for path in tmp_path.glob("runs/seed*")}
+    assert 5 <= len(done) < 16
+
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=100)
+    assert "fine-tuning" in finished.stdout
+    assert done < {path.name for path in tmp_path.glob("runs/seed*")}
+
+
+def test_the_help_names_every_verb(capsys):
+    assert run("--help") == 0
+    out = capsys.readouterr().out
+    assert all(verb in out for verb in ("compare", "prune", "report", "fetch"))
