@@ -444,6 +444,7 @@ def test_a_deep_copy_of_a_part_of_a_pruned_model_belongs_to_itself():
     half_masked(model)
     part = copy.deepcopy(model.fc)
     assert part.weight.mask is None
+    assert part.initialise(1).weight.numpy().all()
     assert nn.pack(part).mask.all()
     assert not np.shares_memory(part.weight.data, model.fc.weight.data)
 

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from minirewind import functional, nn, optim
@@ -164,6 +164,7 @@ def test_masked_training_has_the_loss_curve_of_weights_times_mask(nesterov):
 # ----------------------------------------------------------------------------------------------------------- schedules
 
 
+@example(100, [70], 0.1)                                # 0.07 * 100 is a little more than 7 in floating point
 @given(st.integers(1, 3000), st.lists(st.integers(0, 1000), max_size=4), st.floats(1e-3, 10))
 @few
 def test_a_drop_is_at_the_first_step_not_before_its_fraction_of_the_run(steps, thousandths, base):

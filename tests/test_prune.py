@@ -89,11 +89,21 @@ def test_the_papers_counts_on_resnet20():
     assert counts == [216_922, 173_537, 88_851, 29_115]
 
 
+def test_a_half_is_rounded_up():
+    assert [prune.keep_count(n, 0.5) for n in (1, 3, 5, 7)] == [1, 2, 3, 4]
+    assert prune.keep_count(10, 0.049) == 1
+
+
 @given(st.integers(1, 60))
 def test_rounds_to_undoes_the_powers_of_four_fifths(rounds):
     assert prune.rounds_to(0.8**rounds) == rounds
     assert prune.rounds_to(0.8**rounds * 0.999) == rounds + 1
     assert prune.rounds_to(0.8**rounds * 1.001) == rounds
+
+
+def test_rounds_to_understands_densities_written_as_decimals():
+    assert [prune.rounds_to(density) for density in (0.8, 0.64, 0.512, 0.4096, 0.32768)] == [1, 2, 3, 4, 5]
+    assert 0.64 < 0.8**2                                # which is why it is worth a test
 
 
 def test_no_round_leads_to_the_dense_network():

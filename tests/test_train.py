@@ -111,6 +111,13 @@ def test_stopping_to_ask_for_a_record_or_to_evaluate_changes_nothing(uninterrupt
     assert equal(train.State.copy(model), uninterrupted["float"])
 
 
+def test_a_model_left_in_evaluation_mode_trains_in_training_mode(uninterrupted):
+    model = new().eval()
+    run(model)
+    assert model.training
+    assert equal(train.State.copy(model), uninterrupted["float"])
+
+
 def test_a_generator_left_early_leaves_the_model_at_the_step_of_its_last_record():
     model = new()
     records = train.train(model, DATA, RECIPE, seed=0, report_every=5)
