@@ -208,6 +208,8 @@ def whole(split: Split, start: int, stop: int, backend: Any = None) -> tuple[NDA
 # --- The data sets by name -------------------------------------------------------------------------------------------
 
 class Settings(NamedTuple):
+    """How a named data set is split and augmented."""
+
     classes: int
     validation: int         # images split off the training set, by which settings are chosen
     pad: int

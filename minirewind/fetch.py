@@ -23,6 +23,8 @@ Arrays = tuple[NDArray[np.uint8], NDArray[np.uint8]]        # images (N, C, H, W
 
 @dataclass(frozen=True)
 class File:
+    """One file to download."""
+
     name: str
     size: int | None        # bytes, where known; the hash decides
     sha256: str
@@ -184,11 +186,13 @@ def read(name: str, folder: str | Path | None = None) -> tuple[Arrays, Arrays]:
 
 
 def missing(name: str, wanted: str, place: Path) -> NoReturn:
+    """No file where it was looked for: what to do."""
     raise Error(f"{name}: there is no {wanted} in {place};\n"
                 f"try `minirewind fetch {name}`, or name the folder that has it with --data-dir or MINIREWIND_DATA")
 
 
 def damaged(path: Path, found: str, expected: str) -> NoReturn:
+    """A file that is there and cannot be used: what to do."""
     raise Error(f"{path}: {found}, expected {expected};\n"
                 "the file is damaged or not what its name says: try to get it again")
 
@@ -289,5 +293,6 @@ def read_idx(name: str, place: Path, stem: str, shape: tuple[int, ...]) -> tuple
 
 
 def check_labels(path: Path, labels: NDArray[np.uint8], classes: int) -> None:
+    """Labels above the number of classes mean a damaged file."""
     if labels.max() >= classes:
         damaged(path, f"a label is {labels.max()}", f"0 to {classes - 1}")

@@ -50,6 +50,7 @@ def read_state(path: Path) -> tuple[State, dict[str, np.ndarray]]:
 
 
 def damaged(path: Path, reason: Exception) -> Error:
+    """What to say of a file in a run's folder that cannot be read."""
     return Error(f"{path} cannot be read ({reason}); delete the folder it is in, and the same command makes it anew")
 
 

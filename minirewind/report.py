@@ -386,9 +386,16 @@ def _title(rows: Sequence[Row]) -> str:
 
 def _times(rows: Sequence[Row]) -> str:
     """Which t/T the numbers belong to."""
+    series: dict[tuple, set[float]] = {}
+    for row in rows:
+        series.setdefault((row.protocol, row.technique, row.pruning), set()).add(row.retrain_fraction)
+    if all(len(fractions) == 1 for fractions in series.values()):       # nothing to choose from
+        of = {protocol: sorted(set().union(*(f for key, f in series.items() if key[0] == protocol)))
+              for protocol in sorted({key[0] for key in series}, reverse=True)}
+        if len(set(map(tuple, of.values()))) == 1:
+            return "t/T = " + " and ".join(f"{t:.3g}" for t in next(iter(of.values())))
+        return "t/T = " + ", ".join(f"{' and '.join(f'{t:.3g}' for t in ts)} {label(p)}" for p, ts in of.items())
     times = [f"{t:.3g}" for t in sorted({row.retrain_fraction for row in rows})]
-    if len(times) == 1:
-        return f"t/T = {times[0]}"
     among = ", ".join(times) if len(times) < 5 else f"{len(times)} from {times[0]} to {times[-1]}"
     return f"t/T of the best median validation accuracy among {among}"
 
@@ -481,8 +488,8 @@ def _draw(rows: Sequence[Row]) -> "Figure":
             _draw_panel(axes[i, j], panels.get((pruning, protocol), []), looks)
     for place in axes[-1]:
         place.set_xlabel("compression (16× keeps 1/16 of the weights)")
-    axes[0, -1].annotate(f"dense network: {_dense(rows):.{_decimals(rows)}f} %", (1, 0), (0, 3), ha="right", fontsize=8,
-                         color="0.35", xycoords=("axes fraction", "data"), textcoords="offset points")
+    axes[0, -1].annotate(f"dense\n{_dense(rows):.{_decimals(rows)}f} %", (1, 0), (4, 0), ha="left", va="center",
+                         fontsize=8, color="0.35", xycoords=("axes fraction", "data"), textcoords="offset points")
     _draw_margins(drawing, rows, title, looks)
     return drawing
 
@@ -498,7 +505,7 @@ def _canvas(down: int, across: int, looks: int) -> "Figure":
     drawing = Figure(figsize=(width, height))
     FigureCanvasAgg(drawing)
     drawing.subplots(down, across, sharex=True, sharey=True, gridspec_kw={
-        "left": 0.8 / width, "right": 1 - 0.2 / width, "bottom": 0.9 / height, "top": 1 - above / height,
+        "left": 0.8 / width, "right": 1 - 0.55 / width, "bottom": 0.9 / height, "top": 1 - above / height,
         "wspace": 0.06, "hspace": 0.16})
     return drawing
 

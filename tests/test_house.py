@@ -14,8 +14,8 @@ PACKAGE = Path(minirewind.__file__).parent
 ROOT = PACKAGE.parent
 
 # Each room may import from those before it; `errors` and the kernels are open to all.
-ORDER = ["errors", "kernels", "tensor", "functional", "nn", "models", "optim", "fetch", "data", "prune", "train", "retrain",
-         "files", "study", "report", "cli", "__main__"]
+ORDER = ["errors", "kernels", "tensor", "functional", "nn", "models", "optim", "fetch", "data", "prune", "train",
+         "retrain", "files", "study", "report", "cli", "__main__"]
 
 
 def imports(path):
@@ -36,7 +36,8 @@ def test_every_room_has_its_place_in_that_order():
 
 
 def test_importing_the_package_loads_neither_numba_nor_matplotlib_and_prints_nothing():
-    code = "import sys, minirewind; print([m for m in ('numba', 'matplotlib', 'pooch', 'jsonargparse') if m in sys.modules])"
+    code = ("import sys, minirewind; "
+            "print([m for m in ('numba', 'matplotlib', 'pooch', 'jsonargparse') if m in sys.modules])")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == "[]\n"
     assert done.stderr == ""
@@ -44,7 +45,7 @@ def test_importing_the_package_loads_neither_numba_nor_matplotlib_and_prints_not
 
 def test_every_public_function_and_class_says_what_it_is():
     missing = []
-    for path in PACKAGE.rglob("*.py"):
+    for path in [*PACKAGE.glob("*.py"), *PACKAGE.glob("kernels/*.py"), *PACKAGE.glob("kernels/reference/*.py")]:
         tree = ast.parse(path.read_text())
         assert ast.get_docstring(tree), path
         missing += [f"{path.name}: {node.name}" for node in tree.body
