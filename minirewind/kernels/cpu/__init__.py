@@ -40,7 +40,7 @@ def compiled() -> type[Reference]:
 
         name = "cpu"
 
-        def empty(self, shape, dtype=layout.np.float32):
+        def empty(self, shape, dtype=layout.FLOAT32):
             return layout.empty(shape, dtype)
 
         conv2d = staticmethod(convolution.conv2d)

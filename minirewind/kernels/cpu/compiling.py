@@ -13,7 +13,7 @@ OPTIONS = {
     "fastmath": {"contract", "reassoc", "nsz"},
 }
 
-helper = functools.partial(numba.njit, inline="always", **OPTIONS)()
+helper = functools.partial(numba.njit, **OPTIONS)()
 """A function that disappears into the kernels that call it."""
 
 function = functools.partial(numba.njit, **OPTIONS)()
