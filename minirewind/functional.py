@@ -122,7 +122,7 @@ class Linear(Function):
         rows, dz_rows = self.x.reshape(count, self.x.shape[-1]), dz.reshape(count, dz.shape[-1])
         dx = dz @ self.weight if self.needs[0] else None                    # (..., in)
         dweight = dz_rows.T @ rows if self.needs[1] else None               # (out, in)
-        return (dx, dweight, dz_rows.sum(axis=0))[: len(self.needs)]
+        return (dx, dweight) if len(self.needs) == 2 else (dx, dweight, dz_rows.sum(axis=0))
 
 
 def linear(x, weight, bias=None) -> Tensor:
@@ -145,7 +145,7 @@ class Conv2d(Function):
         backend, place = self.backend, (self.stride, self.padding)
         dx = backend.conv2d_input_gradient(dz, self.weight, self.x.shape, *place) if self.needs[0] else None
         dweight = backend.conv2d_weight_gradient(dz, self.x, self.weight.shape, *place) if self.needs[1] else None
-        return (dx, dweight, dz.sum(axis=(0, 2, 3)))[: len(self.needs)]
+        return (dx, dweight) if len(self.needs) == 2 else (dx, dweight, dz.sum(axis=(0, 2, 3)))
 
 
 def conv2d(x, weight, bias=None, stride=1, padding=0) -> Tensor:

@@ -31,7 +31,7 @@ def compiled() -> type[Reference]:
     process.prepare_numba()
     users_folder, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(process.cache_folder())
     try:
-        from . import convolution, layout, loss, normalisation, pooling, update
+        from . import arithmetic, convolution, layout, loss, normalisation, pooling, update
     finally:
         numba.config.CACHE_DIR = users_folder
 
@@ -43,6 +43,7 @@ def compiled() -> type[Reference]:
         def empty(self, shape, dtype=layout.FLOAT32):
             return layout.empty(shape, dtype)
 
+        add = staticmethod(arithmetic.add)
         conv2d = staticmethod(convolution.conv2d)
         conv2d_input_gradient = staticmethod(convolution.conv2d_input_gradient)
         conv2d_weight_gradient = staticmethod(convolution.conv2d_weight_gradient)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .. import process
-from . import augment, convolution, loss, normalisation, pooling, update
+from . import arithmetic, augment, convolution, loss, normalisation, pooling, update
 
 
 class Reference:
@@ -35,6 +35,7 @@ class Reference:
         """`step` itself. (A GPU records its work once and replays it.)"""
         return step
 
+    add = staticmethod(arithmetic.add)
     conv2d = staticmethod(convolution.conv2d)
     conv2d_input_gradient = staticmethod(convolution.conv2d_input_gradient)
     conv2d_weight_gradient = staticmethod(convolution.conv2d_weight_gradient)
