@@ -49,9 +49,10 @@ def main():
     calls = {"ours": our_step(model, x, y)}
     if options.against:
         calls |= torch_steps(options, model, x, y)
-    print(f"{options.network}, batch {options.batch}, density {options.density:g}, {options.threads} threads", flush=True)
+    print(f"{options.network}, batch {options.batch}, density {options.density:g}, {options.threads} threads")
     steps = timing.interleaved(calls, options.seconds)
-    batch = timing.interleaved({"batch": lambda: mr.data.batch(data, options.batch, clock, model_backend(model))}, 5)
+    backend = kernels.backend(options.device)
+    batch = timing.interleaved({"batch": lambda: mr.data.batch(data, options.batch, clock, backend)}, 5)
     for name, measured in (steps | batch).items():
         print(f"{name:28s}{measured}")
 
@@ -94,10 +95,6 @@ def mask(model, options):
         def method(weights, mask, keep):
             return mr.prune.layerwise_magnitude(lots, mask, keep, layers=layers)
     state.masked(mr.prune.new_mask(model, state, options.density, method), step=0).restore(model)
-
-
-def model_backend(model):
-    return next(model.parameters()).backend
 
 
 def our_step(model, x, y):
