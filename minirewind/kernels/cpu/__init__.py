@@ -31,7 +31,7 @@ def compiled() -> type[Reference]:
     process.prepare_numba()
     users_folder, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(process.cache_folder())
     try:
-        from . import arithmetic, convolution, layout, loss, normalisation, pooling, update
+        from . import arithmetic, augment, convolution, layout, loss, normalisation, pooling, update
     finally:
         numba.config.CACHE_DIR = users_folder
 
@@ -59,5 +59,6 @@ def compiled() -> type[Reference]:
         cross_entropy = staticmethod(loss.cross_entropy)
         cross_entropy_gradient = staticmethod(loss.cross_entropy_gradient)
         sgd = staticmethod(update.sgd)
+        crop_flip_normalise = staticmethod(augment.crop_flip_normalise)
 
     return Cpu
