@@ -142,6 +142,16 @@ def test_sparse_convolution(backend, case, layout, density):
     assert (dweight[~entries.mask] == 0).all()
 
 
+def test_sparse_kernels_pay_below_some_density():
+    cpu = kernels.backend("cpu")
+    for shape, weight_shape, stride in [
+            ((128, 16, 32, 32), (16, 16, 3, 3), (1, 1)), ((128, 64, 8, 8), (64, 64, 3, 3), (1, 1)),
+            ((64, 8, 8, 8), (16, 8, 1, 1), (2, 2)), ((8, 5, 9, 9), (7, 5, 5, 5), (1, 1))]:
+        size, padding = np.prod(weight_shape), (weight_shape[2] // 2,) * 2
+        assert cpu.sparse_pays(shape, weight_shape, size // 20, stride, padding)
+        assert not cpu.sparse_pays(shape, weight_shape, size, stride, padding)
+
+
 @pytest.mark.parametrize(("channels", "filters", "size", "kernel", "stride"),
                          [(3, 16, 16, 3, 1), (16, 16, 8, 3, 1), (16, 32, 16, 3, 2), (32, 16, 7, 1, 2),
                           (16, 32, 9, 3, 1)])
