@@ -50,8 +50,9 @@ class Parameter(Tensor):
     """A Tensor that training changes.
 
     In a packed model `data`, `grad`, `mask` and `momentum` are views into the model's vectors; before that mask and
-    momentum are None. `prunable` says whether pruning may mask its entries, and may be set. `mask_version` counts the
-    changes of its mask, `kept` the entries it keeps. `initial` is how `Module.initialise` fills it: with its own first values by default.
+    momentum are None. `prunable` says whether pruning may mask its entries, and may be set. `kept` counts the entries
+    its mask keeps, `mask_version` the changes of the mask. `initial` is how `Module.initialise` fills it: with its own
+    first values by default.
     """
 
     def __init__(self, data, prunable: bool = False, initial: Initial | None = None):
