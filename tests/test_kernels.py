@@ -17,7 +17,7 @@ from minirewind.kernels.reference import Reference
 EXACT = kernels.backend("reference")
 KERNELS = [name for name, kernel in vars(Reference).items() if isinstance(kernel, staticmethod)]
 
-FAST = settings(max_examples=25, deadline=None)
+FAST = settings(max_examples=20, deadline=None)
 
 
 @pytest.fixture(params=["reference", "cpu"], scope="module")
@@ -407,8 +407,11 @@ def test_an_empty_batch(backend):
 
 
 def test_threads_are_counted_from_one():
+    kernels.backend("cpu")
     with pytest.raises(errors.Error, match="at least 1"):
         process.set_threads(0)
+    with pytest.raises(errors.Error, match="NUMBA_NUM_THREADS=10000"):
+        process.set_threads(10_000)
 
 
 def run(code, **environment):
