@@ -432,6 +432,13 @@ def test_only_the_first_run_compiles_and_says_so_once(tmp_path):
     assert second == ""
 
 
+def test_nothing_compiled_is_left_beside_the_sources(tmp_path):
+    code = ("from minirewind.kernels.cpu import layout, update; import numpy as np, pathlib;"
+            "layout.batch_innermost(np.ones((2, 2, 2, 2), np.float32));"
+            "print(update.masked_momentum_step.serial.stats.cache_path)")
+    assert run(code, NUMBA_CACHE_DIR=str(tmp_path))[0].startswith(str(tmp_path / "minirewind" / "kernels-"))
+
+
 def test_without_numba_numpy_steps_in_after_one_sentence():
     code = ("import sys, importlib.util as u; find = u.find_spec;"
             "u.find_spec = lambda name, *a: None if name == 'numba' else find(name, *a);"
