@@ -17,7 +17,7 @@ from minirewind.kernels.reference import Reference
 EXACT = kernels.backend("reference")
 KERNELS = [name for name, kernel in vars(Reference).items() if isinstance(kernel, staticmethod)]
 
-FAST = settings(max_examples=25, deadline=None)
+FAST = settings(max_examples=20, deadline=None)
 
 
 @pytest.fixture(params=["reference", "cpu"], scope="module")
@@ -407,8 +407,11 @@ def test_an_empty_batch(backend):
 
 
 def test_threads_are_counted_from_one():
+    kernels.backend("cpu")
     with pytest.raises(errors.Error, match="at least 1"):
         process.set_threads(0)
+    with pytest.raises(errors.Error, match="NUMBA_NUM_THREADS=10000"):
+        process.set_threads(10_000)
 
 
 def run(code, **environment):
@@ -427,6 +430,13 @@ def test_only_the_first_run_compiles_and_says_so_once(tmp_path):
     first, second = (run(code, NUMBA_CACHE_DIR=str(tmp_path))[1] for _ in range(2))
     assert first.count("compiling") == 1
     assert second == ""
+
+
+def test_nothing_compiled_is_left_beside_the_sources(tmp_path):
+    code = ("from minirewind.kernels.cpu import layout, update; import numpy as np, pathlib;"
+            "layout.batch_innermost(np.ones((2, 2, 2, 2), np.float32));"
+            "print(update.masked_momentum_step.serial.stats.cache_path)")
+    assert run(code, NUMBA_CACHE_DIR=str(tmp_path))[0].startswith(str(tmp_path / "minirewind" / "kernels-"))
 
 
 def test_without_numba_numpy_steps_in_after_one_sentence():

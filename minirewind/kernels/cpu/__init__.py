@@ -25,15 +25,9 @@ def backend() -> Reference:
 @functools.cache
 def compiled() -> type[Reference]:
     """The backend's class. Numba is imported here and not before, once the process is prepared for it."""
-    import numba
-
     process.prepare()
     process.prepare_numba()
-    users_folder, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(process.cache_folder())
-    try:
-        from . import arithmetic, augment, convolution, layout, loss, normalisation, pooling, sparse, update
-    finally:
-        numba.config.CACHE_DIR = users_folder
+    from . import arithmetic, augment, convolution, layout, loss, normalisation, pooling, sparse, update
 
     class Cpu(Reference):
         """float32 by Numba, batch innermost in memory; every other type, and empty arrays, by the reference."""
