@@ -3,7 +3,7 @@
 import numpy as np
 
 from .. import process
-from . import augment, convolution, loss, normalisation, pooling, update
+from . import augment, convolution, loss, normalisation, pooling, product, update
 
 
 class Reference:
@@ -15,6 +15,7 @@ class Reference:
 
     name = "reference"
     xp = np
+    immediate = True        # a result is there when the call returns, so it may be looked at; a GPU's comes later
 
     def __init__(self) -> None:
         process.prepare()
@@ -47,6 +48,7 @@ class Reference:
     normalise_gradient = staticmethod(normalisation.normalise_gradient)
     relu = staticmethod(normalisation.relu)
     relu_gradient = staticmethod(normalisation.relu_gradient)
+    matmul = staticmethod(product.matmul)
     cross_entropy = staticmethod(loss.cross_entropy)
     cross_entropy_gradient = staticmethod(loss.cross_entropy_gradient)
     sgd = staticmethod(update.sgd)
