@@ -65,7 +65,7 @@ class Parameter(Tensor):
 
     def fill(self, values) -> None:
         """Put these values in place; a masked weight stays 0."""
-        self.data[...] = values
+        self.data[...] = self.backend.asarray(values, self.dtype)
         if self.masked:
             self.data[~self.mask] = 0
 
@@ -74,7 +74,7 @@ class Parameter(Tensor):
         if self.momentum is None:
             super().accumulate(gradient)
         elif self.masked:
-            self.backend.xp.add(self.grad, gradient, out=self.grad, where=self.mask)
+            self.grad += self.backend.xp.where(self.mask, gradient, 0)
         else:
             self.grad += gradient
 
@@ -94,7 +94,7 @@ class Buffer(Tensor):
 
     def fill(self, values) -> None:
         """Put these values in place."""
-        self.data[...] = values
+        self.data[...] = self.backend.asarray(values, self.dtype)
 
 
 def _sizes(layer: str, *sizes: int) -> None:
@@ -465,7 +465,8 @@ class Vectors:
         if len({(p.dtype, p.device) for p in leaves}) > 1:
             found = sorted({f"{p.dtype} on {p.device}" for p in leaves})
             raise Error(f"pack: the parameters must share dtype and device, found {', '.join(found)}")
-        xp, dtype = leaves[0].backend.xp, leaves[0].dtype
+        self.backend, dtype = leaves[0].backend, leaves[0].dtype
+        xp = self.backend.xp
         self.step = 0
         self.weights = xp.concatenate([p.data.reshape(-1) for p in leaves])
         self.gradients = xp.zeros_like(self.weights)
@@ -497,6 +498,7 @@ class Vectors:
         if mask.dtype != bool or mask.shape != self.mask.shape:
             raise Error(f"set_mask: the mask is {mask.dtype} {mask.shape}, expected bool {self.mask.shape}: "
                         f"one entry for every parameter, True is kept")
+        mask = self.backend.asarray(mask)
         for layer, (_, p) in zip(self.layers, self._parameters):
             new = mask[layer.start : layer.stop].reshape(p.shape)
             if not (new == p.mask).all():
@@ -511,8 +513,8 @@ class Vectors:
         self.step = other.step
         for mine, theirs in ((self.weights, other.weights), (self.momentum, other.momentum),
                              (self.statistics, other.statistics)):
-            mine[...] = theirs
-        self.set_mask(other.mask)
+            mine[...] = self.backend.asarray(other.backend.to_host(theirs), mine.dtype)
+        self.set_mask(other.backend.to_host(other.mask))
 
     def check(self, model: Module) -> None:
         """An Error if the model's parameters are no longer the ones that were packed."""

@@ -1,7 +1,8 @@
-"""CUDA C for NVIDIA's cards, from version 8.0 (Ampere) on with tensor cores, and the emulated device that runs it.
+"""CUDA C for NVIDIA's cards, from version 7.0 on (with tensor cores from 8.0), and the emulated device that runs it.
 
 Read `update.cu` first (one thread, one number), then `convolution.cu`, `matmul.cu` (shared memory and barriers),
-`normalisation.cu` (sums), `tensor_cores.cu`; `backend.py` is the host's side of all of them.
+`warp.h` and `loss.cu` (shuffles), `normalisation.cu` (sums), `tensor_cores.cu`; `backend.py` is the host's side of all
+of them, `card.py` and `emulator` are what differs between the two devices.
 """
 
 from ..reference import Reference
@@ -9,5 +10,8 @@ from ..reference import Reference
 
 def backend(device: str) -> Reference:
     """The card's backend ("gpu") or the emulated device's ("emulated")."""
+    if device == "gpu":
+        from .card import Card
+        return Card()
     from .emulator import Emulated
     return Emulated()

@@ -6,6 +6,7 @@ module `xp`, CuPy or NumPy, and in who compiles the kernels; both launch them as
 
 import functools
 import math
+import weakref
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from .. import process
 from ..reference import Reference
 from ..reference.convolution import output_size
 from . import sources
+from .clock import DeviceClock
 
 THREADS = 256           # in a block, where nothing speaks for another number
 NULL = np.uintp(0)      # the null pointer
@@ -37,7 +39,6 @@ class Gpu(Reference):
 
     def __init__(self) -> None:
         process.prepare()
-        self._kernels: dict = {}
         self._resident: dict = {}
 
     # Arrays -----------------------------------------------------------------------------------------------------------
@@ -81,15 +82,16 @@ class Gpu(Reference):
         """The kernels of a file: something with get_function(name)."""
         raise NotImplementedError
 
+    @functools.cache    # noqa: B019
     def kernel(self, file: str, name: str):
-        """A kernel by its name."""
-        return self.compile(file).get_function(name)
+        """A kernel, and the types of its arguments (None: an array)."""
+        return self.compile(file).get_function(name), sources.signatures(sources.text(file))[name]
 
     def launch(self, file: str, name: str, grid, block, *arguments) -> None:
         """Run a kernel. Every number becomes what its signature says: CuPy would hand on a Python float as a double."""
-        types = sources.signatures(sources.text(file))[name]
-        cast = tuple((NULL if a is None else a) if kind is None else kind(a) for kind, a in zip(types, arguments))
-        self.kernel(file, name)(grid, block, cast)
+        kernel, types = self.kernel(file, name)
+        kernel(grid, block, tuple((NULL if a is None else a) if kind is None else kind(a)
+                                  for kind, a in zip(types, arguments, strict=True)))
 
     # Convolution ------------------------------------------------------------------------------------------------------
 
@@ -330,8 +332,24 @@ class Gpu(Reference):
                         self.resident(table), y, *size)
         return y.transpose(0, 3, 1, 2)
 
+    def batch_plan(self, order, step, key, batch_size, count, pad, flip):
+        """What data.batch_indices and data.crops_and_flips say, for a step that is a number in the device's memory."""
+        index, dy, dx = (self.xp.empty(batch_size, np.int64) for _ in range(3))
+        mirrored = self.xp.empty(batch_size, bool)
+        self.launch("augment", "batch_plan", (blocks(batch_size),), (THREADS,), order, step, key, batch_size, count,
+                    pad, flip, index, dy, dx, mirrored)
+        return index, dy, dx, mirrored
+
     def resident(self, array):
-        return np.ascontiguousarray(array)
+        """The device's copy of a host array that does not change: made once, and gone when the array is."""
+        if id(array) not in self._resident:
+            self._resident[id(array)] = self.asarray(np.ascontiguousarray(array))
+            weakref.finalize(array, self._resident.pop, id(array), None)
+        return self._resident[id(array)]
+
+    def clock(self, clock):
+        """The clock as the kernels read it."""
+        return DeviceClock(self, clock)
 
 
 def tile_width(channels: int) -> int:

@@ -36,6 +36,10 @@ class Reference:
         """`step` itself. (A GPU records its work once and replays it.)"""
         return step
 
+    def clock(self, clock):
+        """`clock` itself. (A GPU's keeps what changes from step to step in its own memory.)"""
+        return clock
+
     conv2d = staticmethod(convolution.conv2d)
     conv2d_input_gradient = staticmethod(convolution.conv2d_input_gradient)
     conv2d_weight_gradient = staticmethod(convolution.conv2d_weight_gradient)

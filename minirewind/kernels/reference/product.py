@@ -1,4 +1,4 @@
-"""The product of matrices, which linear layers and attention are made of."""
+"""The product of matrices, which linear layers are made of."""
 
 
 def matmul(x, y):

@@ -117,7 +117,9 @@ class Emulated(Gpu):
     def compile(self, name: str) -> Module:
         return Module(sources.text(name))
 
-    def kernel(self, file: str, name: str):
-        module = self.compile(file)
-        module.seed = self.seed
-        return module.get_function(name)
+    def launch(self, file: str, name: str, grid, block, *arguments) -> None:
+        self.compile(file).seed = self.seed
+        super().launch(file, name, grid, block, *arguments)
+
+    def resident(self, array):
+        return np.ascontiguousarray(array)
