@@ -197,7 +197,7 @@ class Module:
             vectors = pack(self)
             vectors.step = 0
             vectors.momentum[...] = 0
-            vectors.set_mask(np.ones_like(vectors.mask))
+            vectors.set_mask(np.ones(vectors.mask.shape, bool))
         for name, parameter in self.named_parameters():
             generator = np.random.default_rng([seed, round, *name.encode()])
             parameter.fill(parameter.backend.asarray(parameter.initial(generator, parameter.shape), parameter.dtype))
@@ -422,6 +422,8 @@ class Dropout(Module):
         self.p = p
 
     def forward(self, x):
+        if not self.training or self.p == 0:
+            return functional.dropout(x, self.p, False, key=0)
         c = self.clock
         where = (0, 0, 0, 0) if c is None else (c.seed, c.stream, c.round, c.step)
         key = int(hashing.hash_words(zlib.crc32(self._name.encode()), *where))

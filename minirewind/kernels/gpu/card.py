@@ -5,6 +5,7 @@ and compute the right numbers on the emulated device, whose host code is the sam
 CuPy where the calls of this file are tested, the captured step among them.
 """
 
+import contextlib
 import functools
 import sys
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from ... import errors
 from . import sources
-from .backend import Gpu
+from .host import Gpu
 
 LEAST = 70              # the compute capability from which on the threads of a warp may diverge at a shuffle
 TENSOR_CORES = 80       # and from which on tensor cores multiply TF32
@@ -46,19 +47,19 @@ class Uncapturable(RuntimeError):
 class Card(Gpu):
     """NVIDIA's current card.
 
-    All work of the thread that made this object goes through one stream of its own, in the order in which it was asked
-    for: a recording must not take place on the default stream, and nothing has to wait for another stream.
+    All work of a thread goes through one stream, in the order in which it was asked for: a recording must not take
+    place on CUDA's default stream, and nothing has to wait for another stream.
     """
 
     name = "gpu"
 
     def __init__(self) -> None:
         self.xp = self.cupy = find_cupy()
-        capability = int(self.cupy.cuda.Device().compute_capability)
-        if capability < LEAST:
+        self.capability = int(self.cupy.cuda.Device().compute_capability)
+        if self.capability < LEAST:
             raise errors.Error(f"device gpu needs a card of compute capability {LEAST / 10} or more (Volta, 2017), "
-                               f"this one has {capability / 10}; use device cpu")
-        if capability < TENSOR_CORES:
+                               f"this one has {self.capability / 10}; use device cpu")
+        if self.capability < TENSOR_CORES:
             self.precision = "fp32"
         self.capturing = False
         self.stream = self.cupy.cuda.Stream(non_blocking=True)
@@ -68,6 +69,9 @@ class Card(Gpu):
     @functools.cache    # noqa: B019  (there is one backend for the whole process)
     def compile(self, name: str):
         """A RawModule; it compiles when its first kernel is asked for, and CuPy keeps the result on disk."""
+        if name == "tensor_cores" and self.capability < TENSOR_CORES:
+            raise errors.Error(f"precision tf32 needs tensor cores, of compute capability {TENSOR_CORES / 10} or more; "
+                               f'this card has {self.capability / 10}: leave precision at "fp32"')
         return self.cupy.RawModule(code=sources.text(name), options=("-std=c++17",))
 
     def asarray(self, data, dtype=None):
@@ -91,6 +95,8 @@ class Card(Gpu):
 
     def capture(self, step):
         """The step, recorded once as a CUDA graph and then replayed: some hundred launches become one."""
+        self.stream.use()                           # another thread than the one that made this object has another one
+        self.cupy.cuda.Device().synchronize()
         return CapturedStep(self, step)
 
 
@@ -109,7 +115,6 @@ class CapturedStep:
         self.pool = card.cupy.cuda.MemoryPool()
         self.graph = None
         self.calls = 0
-        self.recordable = True
 
     def __call__(self) -> None:
         self.calls += 1
@@ -134,12 +139,14 @@ class CapturedStep:
                 stream.begin_capture()
                 try:
                     self.step()
-                finally:
-                    graph = stream.end_capture()
+                except BaseException:
+                    with contextlib.suppress(Exception):        # what stopped the step says more than what follows
+                        stream.end_capture()
+                    raise
+                return stream.end_capture()
         except Exception as reason:
             print(f"minirewind: the training step cannot be recorded as a CUDA graph ({reason}); it runs launch by "
                   "launch instead, several times slower", file=sys.stderr)
             return None
         finally:
             self.card.capturing = False
-        return graph

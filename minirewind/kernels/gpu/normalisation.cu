@@ -76,7 +76,7 @@ extern "C" __global__ void finish_moments(const float* __restrict__ x, const flo
 // Normalise ------------------------------------------------------------------------------------------------------------
 //
 // The threads of a whole launch step through the images together, in strides of the launch's size. That is a multiple
-// of C (see backend.py), so a thread meets the same channel every time and works out its numbers once.
+// of C (see host.py), so a thread meets the same channel every time and works out its numbers once.
 
 // y = x * scale + shift, + residual where there is one, and its positive part with `relu`. A NaN is not below 0: it stays.
 extern "C" __global__ void normalise(const float* __restrict__ x, const float* __restrict__ residual,

@@ -152,7 +152,8 @@ __device__ __forceinline__ void multiply_taps(const float* __restrict__ x, const
 
 #define CONV2D(WIDTH)                                                                                     \
   __shared__ uint32 patches[2][PIXELS * PATCH], filters[2][CHUNK * (WIDTH + 8)];                          \
-  multiply_taps<WIDTH>(x, packed, bias, y, *geometry, pixels, patches, filters);
+  const Geometry g = *geometry;                                                                           \
+  multiply_taps<WIDTH>(x, packed, bias, y, g, pixels, patches, filters);
 
 extern "C" __global__ void __launch_bounds__(256, 2) conv2d_tf32_16(const float* x, const float* packed,
                                                                     const float* bias, float* y,
@@ -246,7 +247,8 @@ __device__ __forceinline__ void multiply_pixels(const float* __restrict__ dy, co
 
 #define WEIGHT_GRADIENT(WIDTH)                                                                            \
   __shared__ uint32 patches[2][CHUNK * SEEN], gradients[2][CHUNK * (WIDTH + 8)];                          \
-  multiply_pixels<WIDTH>(dy, x, partial, *geometry, pixels, slice, patches, gradients);
+  const Geometry g = *geometry;                                                                           \
+  multiply_pixels<WIDTH>(dy, x, partial, g, pixels, slice, patches, gradients);
 
 extern "C" __global__ void __launch_bounds__(128, 4) weight_gradient_tf32_16(const float* dy, const float* x,
                                                                              float* partial, const Geometry* geometry,

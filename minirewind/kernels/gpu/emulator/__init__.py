@@ -17,9 +17,9 @@ import numpy as np
 from .... import errors
 from ... import process
 from .. import sources
-from ..backend import Gpu
+from ..host import Gpu
 
-FLAGS = ("-std=c++17", "-O2", "-g1", "-shared", "-fPIC", "-w", "-U_FORTIFY_SOURCE", "-DEMULATED")
+FLAGS = ("-std=c++17", "-O2", "-g1", "-shared", "-fPIC", "-Wl,-Bsymbolic", "-w", "-U_FORTIFY_SOURCE", "-DEMULATED")
 
 
 class Dim3(ctypes.Structure):

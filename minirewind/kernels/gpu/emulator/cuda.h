@@ -15,14 +15,9 @@
 #include <setjmp.h>
 #include <ucontext.h>
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <functional>
-#include <memory>
-#include <numeric>
-#include <random>
 #include <utility>
 #include <vector>
 
@@ -53,8 +48,8 @@ inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z,
 
 static dim3 threadIdx, blockIdx, blockDim, gridDim;       // of the fibre that runs now
 
-using std::max;
-using std::min;
+template <class T> T min(T a, T b) { return b < a ? b : a; }
+template <class T> T max(T a, T b) { return a < b ? b : a; }
 inline float __uint_as_float(uint32 bits) { float value; std::memcpy(&value, &bits, 4); return value; }
 inline uint32 __float_as_uint(float value) { uint32 bits; std::memcpy(&bits, &value, 4); return bits; }
 
@@ -80,10 +75,10 @@ struct Thread {
 };
 
 static std::vector<Thread> threads;
-static std::unique_ptr<char[]> stacks;
-static size_t stacks_size = 0;
+static char* stacks;
 static int current;                            // the number of the thread that runs now, in its block
-static std::function<void()> kernel;
+static const void* kernel;                     // what every thread does: a closure, and how to call it
+static void (*call)(const void* kernel);
 static ucontext_t scheduler_context;
 static jmp_buf scheduler_place;
 
@@ -116,7 +111,7 @@ __attribute__((noinline)) void leave(State state) {
 #endif
 
 inline void run_thread() {
-  kernel();
+  call(kernel);
   leave(DONE);
 }
 
@@ -168,34 +163,55 @@ inline bool run_block(int count, const std::vector<int>& warps, const std::vecto
     for (int warp : warps) again |= run_warp(warp * WARP, min(count, warp * WARP + WARP), lanes);
     again |= open(0, count, AT_THE_BLOCKS_BARRIER);
   }
-  return std::all_of(threads.begin(), threads.begin() + count, [](const Thread& t) { return t.state == DONE; });
+  for (int i = 0; i < count; i++)
+    if (threads[i].state != DONE) return false;
+  return true;
 }
 
-// What a launch with an array of pointers to its arguments is on a real card. Returns null, or what went wrong.
-template <class... P, size_t... I>
-const char* launch(dim3 grid, dim3 block, unsigned seed, void (*function)(P...), void** arguments,
-                   std::index_sequence<I...>) {
+// An order of the numbers below the vector's size that depends on the seed, by the hash that augment.cu has too.
+inline void shuffle(std::vector<int>& numbers, uint64& seed) {
+  for (size_t i = numbers.size() - 1; i > 0; i--) {
+    uint64 x = seed += 0x9E3779B97F4A7C15ull;
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ull;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EBull;
+    std::swap(numbers[i], numbers[(x ^ (x >> 31)) % (i + 1)]);
+  }
+}
+
+// Runs a closure on every thread of every block. Returns null, or what went wrong.
+template <class F>
+const char* launch(dim3 grid, dim3 block, unsigned seed, const F& closure) {
   int count = block.x * block.y * block.z;
   if (count < 1 || count > 1024) return "a block has 1 to 1024 threads";
-  if (stacks_size < count * STACK) stacks.reset(new char[stacks_size = count * STACK]);
-  threads.resize(max(threads.size(), size_t(count)));
+  if (size_t(count) > threads.size()) {
+    threads.resize(count);
+    delete[] stacks;
+    stacks = new char[count * STACK];
+  }
   gridDim = grid;
   blockDim = block;
-  kernel = [=] { function(*static_cast<std::remove_const_t<P>*>(arguments[I])...); };
-  std::vector<int> warps((count + WARP - 1) / WARP), lanes(WARP);
-  std::iota(warps.begin(), warps.end(), 0);
-  std::iota(lanes.begin(), lanes.end(), 0);
-  std::mt19937 random(seed);
+  kernel = &closure;
+  call = [](const void* kernel) { (*static_cast<const F*>(kernel))(); };
+  std::vector<int> warps, lanes;
+  for (int i = 0; i < (count + WARP - 1) / WARP; i++) warps.push_back(i);
+  for (int i = 0; i < WARP; i++) lanes.push_back(i);
+  uint64 random = seed;
   for (unsigned z = 0; z < grid.z; z++)
     for (unsigned y = 0; y < grid.y; y++)
       for (unsigned x = 0; x < grid.x; x++) {
         blockIdx = {x, y, z};
-        if (seed) std::shuffle(warps.begin(), warps.end(), random), std::shuffle(lanes.begin(), lanes.end(), random);
+        if (seed) shuffle(warps, random), shuffle(lanes, random);
         if (!run_block(count, warps, lanes)) return "some threads wait at a barrier that the others never reach";
       }
   return nullptr;
 }
 
+// The same with an array of pointers to the kernel's arguments, as on a real card.
+template <class... P, size_t... I>
+const char* launch(dim3 grid, dim3 block, unsigned seed, void (*function)(P...), void** arguments,
+                   std::index_sequence<I...>) {
+  return launch(grid, block, seed, [=] { function(*static_cast<P*>(arguments[I])...); });
+}
 template <class... P>
 const char* launch(dim3 grid, dim3 block, unsigned seed, void (*function)(P...), void** arguments) {
   return launch(grid, block, seed, function, arguments, std::index_sequence_for<P...>{});
@@ -207,7 +223,7 @@ inline int show(const uint32* words, int count) {
   Thread& thread = threads[current];
   int row = thread.turn;
   thread.turn = 1 - row;
-  std::copy(words, words + count, thread.words[row]);
+  std::memcpy(thread.words[row], words, 4 * count);
   leave(AT_THE_WARPS_BARRIER);
   return row;
 }
