@@ -4,16 +4,16 @@ import argparse
 import dataclasses
 import difflib
 import itertools
-import json
 import os
 import sys
 import typing
+from collections.abc import Iterable
 from pathlib import Path
 
 from . import data as datasets
-from . import files, models, nn, prune, retrain, study, train
+from . import study, train
 from .errors import Error
-from .train import Recipe, State
+from .train import Recipe
 
 DESCRIPTION = "Retrain pruned networks three ways: fine-tuning, weight rewinding, learning-rate rewinding."
 DEFAULT_NETWORKS = {"digits": "resnet8-8", "mnist": "lenet_300_100", "fashion_mnist": "lenet_300_100"}
@@ -38,12 +38,9 @@ def compare(options) -> None:
             tqdm.write(f"\nThe first seed, one-shot:\n{report.table(mine)}\n", file=sys.stdout)
 
     folder = Path(options.out)
-    try:
-        rows = study.run(wanted, folder, options.workers, options.device, on_rows=early_table)
-    except KeyboardInterrupt:
-        print(f"\nstopped; what is done is in {folder}, and the same command continues it", file=sys.stderr)
-        sys.exit(130)
+    rows = study.run(wanted, folder, options.workers, options.device, on_rows=early_table)
     print(report.table(rows))
+    tell_emptied(f"{name} (in {count} runs)" for name, count in study.emptied(folder).items())
     report.write(rows, folder)
     print(f"\n{folder / 'results.csv'}  every run\n{folder / 'comparison.png'}  the figure (and .svg)")
 
@@ -61,38 +58,27 @@ def draw(options) -> None:
 
 def prune_network(options) -> None:
     """Prune by the paper's algorithm, round by round, and save the network."""
-    retrain.check_target(options.density, options.max_drop)
-    data = datasets.load(options.dataset, options.data_dir)
-    settings = recipe(options) or train.default_recipe(data)
-    model = models.build(options.network or network_for(options.dataset), input_shape=data.input_shape,
-                         classes=data.classes, bn_momentum=train.bn_momentum(settings)).to(options.device)
-    model.initialise(options.seed)
-    folder = Path(options.out)
-    with files.claimed(folder):
-        if (folder / "state.npz").exists():
-            raise Error(f"{folder} holds a pruned network already; choose another folder with --out, or delete it")
-        history = []
-        rounds = retrain.pruning_to_target(model, data, settings, seed=options.seed, density=options.density,
-                                           max_drop=options.max_drop)
-        for record in rounds:
-            history.append(record)
-            if record.validation_accuracy is not None:
-                print(f"{1 / record.density:7.2f}x  validation {record.validation_accuracy:6.2f} %  "
-                      f"{record.seconds:6.1f} s", flush=True)
-        state = State.copy(model)
-        result = {
-            "network": options.network or network_for(options.dataset), "dataset": data.name, "seed": options.seed,
-            "recipe": dataclasses.asdict(settings), "target_density": options.density, "max_drop": options.max_drop,
-            "density": prune.density(state.mask, nn.pack(model).prunable),
-            "layer_densities": prune.layer_densities(model),
-            "validation_accuracy": train.evaluate(model, data.validation),
-            "accuracy": train.evaluate(model, data.test),
-            "history": [dataclasses.asdict(record) for record in history],
-        }
-        files.write_atomically(folder / "run.json", (json.dumps(result, indent=1) + "\n").encode())
-        files.write_atomically(folder / "state.npz", files.state_bytes(state))
-    print(f"kept {result['density']:.2%} of the prunable weights ({1 / result['density']:.2f}x), "
-          f"test accuracy {result['accuracy']:.2f} %\n{folder / 'state.npz'}  the network")
+    def told(summary: dict, inside: bool) -> None:
+        note = "" if inside else f"   more than {options.max_drop:g} points below the dense network: not kept"
+        print(f"{1 / summary['density']:7.2f}x  validation {summary['validation_accuracy']:6.2f} %{note}", flush=True)
+
+    wanted = study.Study(options.network or network_for(options.dataset), options.dataset, recipe(options),
+                         seeds=(options.seed,), data_dir=options.data_dir)
+    _, result = study.prune_to_target(wanted, options.out, density=options.density, max_drop=options.max_drop,
+                                      device=options.device, on_round=told)
+    print(f"kept {result['density']:.2%} of the prunable weights ({1 / result['density']:.2f}x): test accuracy "
+          f"{result['accuracy']:.2f} %, the dense network's {result['dense_accuracy']:.2f} %")
+    if options.density is not None and result["density"] > 1.01 * options.density:
+        print(f"the target of {options.density:g} was not reached: fewer weights than layers would be left, "
+              f"or more accuracy lost than --max-drop allows")
+    tell_emptied([name for name, density in result["layer_densities"].items() if density == 0])
+    print(f"{Path(options.out) / 'state.npz'}  the network")
+
+
+def tell_emptied(names: Iterable[str]) -> None:
+    """A layer without weights is no mistake, but worth knowing."""
+    if names := list(names):
+        print(f"left without any weight: {', '.join(names)}")
 
 
 def fetch_data(options) -> None:
@@ -145,9 +131,9 @@ def parser():
     def common(new: Parser, out: str) -> None:
         new.add_argument("--out", default=out, help="the folder that holds all results")
         new.add_argument("--dataset", default="digits", help="digits, cifar10, cifar100, mnist or fashion_mnist")
-        new.add_argument("--network", type=str, help="resnet20, resnet8-8 (depth-width), vgg16, lenet_300_100, "
+        new.add_argument("--network", help="resnet20, resnet8-8 (depth-width), vgg16, lenet_300_100, "
                                                            "or package.module:function")
-        new.add_argument("--data-dir", type=str, help="where the data sets lie (or MINIREWIND_DATA)")
+        new.add_argument("--data-dir", help="where the data sets lie (or MINIREWIND_DATA)")
         new.add_argument("--device", default="cpu", help="cpu, gpu, or reference (slow, plain NumPy)")
         for name, kind in typing.get_type_hints(Recipe).items():
             new.add_argument(f"--recipe.{name}", type=kind, help=f"how to train: {name.replace('_', ' ')}")
@@ -212,3 +198,9 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
     except BrokenPipeError:
         sys.exit(1)
+    except OSError as reason:
+        print(f"minirewind: {reason.filename or 'a file'}: {reason.strerror or reason}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nminirewind: stopped; what is done is kept, and the same command continues it", file=sys.stderr)
+        sys.exit(130)

@@ -1,5 +1,6 @@
 """The networks of the paper, and smaller ones of the same kind for laptops and lessons."""
 
+import functools
 import importlib
 import inspect
 import re
@@ -137,8 +138,12 @@ def build(name, *, input_shape, classes: int, bn_momentum: float = 0.1) -> nn.Mo
     function may also be given itself.
     """
     wanted: dict[str, Any] = {"input_shape": tuple(input_shape), "classes": classes, "bn_momentum": bn_momentum}
+    if isinstance(name, nn.Module):
+        raise Error("network: got a network; expected a function that makes one, so that every run starts afresh")
     if callable(name):
         factory = name
+    elif not isinstance(name, str):
+        raise Error(f"network is {name!r}; expected a name or a function that returns an nn.Module")
     elif ":" in name:
         factory = imported(name)
     elif match := re.fullmatch(r"resnet(\d+)(?:-(\d+))?", name):
@@ -146,16 +151,29 @@ def build(name, *, input_shape, classes: int, bn_momentum: float = 0.1) -> nn.Mo
     else:
         choose("network", name, ("resnet20", "resnet56", "resnet110", "resnet8-8", "vgg16", "lenet_300_100"))
         factory = {"vgg16": vgg16, "lenet_300_100": lenet_300_100}[name]
-    taken = inspect.signature(factory).parameters
-    everything = any(p.kind is p.VAR_KEYWORD for p in taken.values())
-    model = factory(**{key: value for key, value in wanted.items() if everything or key in taken})
+    model = factory(**accepted(name, factory, wanted))
     if not isinstance(model, nn.Module):
         raise Error(f"network {name!r}: the factory returned a {type(model).__name__}, expected a minirewind nn.Module")
     return model.initialise(0)
 
 
+def accepted(name, factory, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Those of the keywords that a factory takes; an Error if it needs others."""
+    try:
+        signature = inspect.signature(factory)
+        everything = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+        given = {key: value for key, value in wanted.items() if everything or key in signature.parameters}
+        signature.bind(**given)
+    except (TypeError, ValueError) as reason:
+        raise Error(f"network {name!r} cannot be called: {reason};\n"
+                    f"expected a function of some of the keywords {', '.join(wanted)}") from reason
+    return given
+
+
 def import_path(factory) -> str:
-    """The "package.module:factory" under which a function may be found."""
+    """The "package.module:factory" under which a function may be found; a partial one with what it binds."""
+    if isinstance(factory, functools.partial):
+        return f"{import_path(factory.func)} with {factory.args} {factory.keywords}"
     return f"{factory.__module__}:{factory.__qualname__}"
 
 

@@ -153,11 +153,14 @@ class Module:
         for name, value in vars(self).items():
             yield from _inside(name, value, kind)
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
-        """This module and all inside it, by dotted name."""
-        yield prefix, self
-        for name, child in self._own(Module):
-            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+    def named_modules(self, prefix: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, "Module"]]:
+        """This module and all inside it, by dotted name, each once; a child may hold on to its parent."""
+        seen = set() if seen is None else seen
+        if id(self) not in seen:
+            seen.add(id(self))
+            yield prefix, self
+            for name, child in self._own(Module):
+                yield from child.named_modules(f"{prefix}.{name}" if prefix else name, seen)
 
     def _named(self, kind) -> Iterator[tuple[str, Any]]:
         seen = set()

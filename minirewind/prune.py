@@ -63,16 +63,21 @@ def shares(keep: int, layers, mask) -> list[int]:
 # ------------------------------------------------------------------------------------------------------------ counting
 
 
+def check_density(density: float) -> None:
+    """An Error for what is no kept share."""
+    if not isinstance(density, (int, float, np.floating)) or not 0 < density <= 1:
+        raise Error(f"density {density} is not in (0, 1]: the kept share of the prunable weights, 0.1 for a tenth")
+
+
 def keep_count(prunable: int, density: float) -> int:
     """How many of `prunable` weights a density keeps: the nearest whole number, at least one."""
-    if not 0 < density <= 1:
-        raise Error(f"density {density} is not in (0, 1]: the kept share of the prunable weights, 0.1 for a tenth")
+    check_density(density)
     return max(1, math.floor(density * prunable + 0.5))
 
 
 def rounds_to(density: float) -> int:
     """How many rounds of pruning 20 % of what remains lead to this density or below."""
-    keep_count(1, density)
+    check_density(density)
     return math.ceil(math.log(density) / math.log(0.8) - 1e-9)
 
 

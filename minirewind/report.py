@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from . import files
 from .errors import Error
 
 if TYPE_CHECKING:
@@ -463,17 +464,7 @@ def figure(rows: Sequence[Row], path_png: str | os.PathLike, path_svg: str | os.
         drawing.savefig(png, format="png", dpi=200, metadata={"Software": None})
         drawing.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     for path, content in ((path_png, png), (path_svg, svg)):
-        _write_whole(Path(path), content.getvalue())
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """The old file or the new one, never half of one."""
-    half = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        half.write_bytes(content)
-        os.replace(half, path)
-    finally:
-        half.unlink(missing_ok=True)
+        files.write_atomically(Path(path), content.getvalue())
 
 
 def _draw(rows: Sequence[Row]) -> "Figure":

@@ -133,10 +133,11 @@ def pruning_to_target(model: nn.Module, data: datasets.Data, recipe: Recipe | No
     recipe = recipe or train.default_recipe(data)
 
     dense_accuracy = yield from measured(model, data, train.train(model, data, recipe, seed=seed))
-    inside = State.copy(model)
+    inside, kept = State.copy(model), prunable
     for round, target in enumerate(densities_to(density), 1):
-        if prune.keep_count(prunable, target) < layers:
+        if (keep := prune.keep_count(prunable, target)) < layers or keep == kept:
             break
+        kept = keep
         early = inside.masked(inside.mask, step=0)
         accuracy = yield from measured(model, data, one_round(model, data, recipe, inside, early, lr_rewinding, target,
                                                               seed=seed, round=round))
@@ -155,7 +156,7 @@ def check_target(density: float | None, max_drop: float | None) -> None:
     if density is None and max_drop is None:
         raise Error("pruning needs an end: density=0.1, max_drop=1.0 (points of validation accuracy), or both")
     if density is not None:
-        prune.keep_count(1, density)
+        prune.check_density(density)
     if max_drop is not None and not max_drop >= 0:
         raise Error(f"max_drop is {max_drop}; expected points of validation accuracy, 0 or more")
 

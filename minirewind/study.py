@@ -15,10 +15,12 @@ import hashlib
 import io
 import json
 import multiprocessing
+import os
 import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -38,6 +40,10 @@ PARTIAL_EVERY = 60      # seconds between the states a long run keeps on its way
 PROTOCOLS = ("one_shot", "iterative", "paper_algorithm")
 TECHNIQUES = ("fine_tuning", "weight_rewinding", "lr_rewinding", "weight_rewinding_low_lr", "reinitialize")
 PRUNING = ("global_magnitude", "layerwise_magnitude", "random_mask")
+
+AXES: dict[str, Any] = {"protocols": str, "techniques": str, "pruning": str, "rounds": int, "densities": (int, float),
+        "retrain_fractions": (int, float)}
+KINDS: dict[Any, str] = {str: "names", int: "whole numbers", (int, float): "numbers"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ class Row:
 class Study:
     """What to compare. Every combination of the tuples is run, for every seed.
 
-    network            a name (see models.build) or a function that returns an nn.Module
+    network            a name (see models.build) or a function that returns an nn.Module, importable for workers > 1
     data               a name (see data.load) or a Data
     recipe             how it is trained; None: train.default_recipe
     protocols          "one_shot", "iterative", "paper_algorithm" (iterative lr_rewinding with t = T)
@@ -90,23 +96,30 @@ class Study:
     data_dir: str | None = None
 
     def __post_init__(self):
-        for name in ("protocols", "techniques", "pruning", "rounds", "densities", "retrain_fractions"):
+        for name, kind in AXES.items():
             values = getattr(self, name)
             values = (values,) if isinstance(values, (str, int, float)) else tuple(dict.fromkeys(values))
+            if not all(isinstance(value, kind) and not isinstance(value, bool) for value in values):
+                raise Error(f"{name} are {values}; expected {KINDS[kind]}")
             object.__setattr__(self, name, values)
+        if not isinstance(self.seeds, int):
+            object.__setattr__(self, "seeds", tuple(self.seeds) if np.iterable(self.seeds) else (self.seeds,))
         for name, kind, known in (("protocols", "protocol", PROTOCOLS), ("techniques", "technique", TECHNIQUES),
                                   ("pruning", "pruning method", PRUNING)):
             for value in getattr(self, name):
                 choose(kind, value, known)
-        if (isinstance(self.seeds, int) and self.seeds < 1) or self.seeds == ():
-            raise Error(f"seeds is {self.seeds}; expected a number of seeds from 1, or a tuple of seeds")
+        if not self.seed_list or not all(isinstance(seed, int) and seed >= 0 for seed in self.seed_list):
+            raise Error(f"seeds is {self.seeds!r}; expected how many, from 1, or a tuple of seeds, from 0")
         if any(r < 1 for r in self.rounds) or not (self.rounds or self.densities):
             raise Error(f"rounds are {self.rounds}; expected whole numbers from 1: round i keeps 0.8**i of the weights")
         for density in self.densities:
-            prune.keep_count(1, density)
+            prune.check_density(density)
         if any(not 0 < f <= 1 for f in self.retrain_fractions) or not self.retrain_fractions:
             raise Error(f"retrain fractions t/T are {self.retrain_fractions}; expected numbers above 0 and up to 1:\n"
                         "the run cannot be rewound to before its start")
+        if not any(True for protocol in self.protocols for _ in Graph(self, 1).cells(0, protocol)):
+            raise Error("this study holds no pruned run: name a protocol, and techniques it takes "
+                        "(reinitialize is one-shot only)")
 
     @property
     def seed_list(self) -> tuple[int, ...]:
@@ -165,7 +178,7 @@ class Graph:
         """The pruned runs of one seed under one protocol, in grid order."""
         study = self.study
         algorithm = protocol == "paper_algorithm"
-        for pruning in study.pruning[:1] if algorithm else study.pruning:
+        for pruning in study.pruning:
             for technique in ("lr_rewinding",) if algorithm else study.techniques:
                 if technique == "reinitialize" and protocol != "one_shot":
                     continue
@@ -241,7 +254,8 @@ class Store:
             path = self.path(node) / "run.json"
             try:
                 self.summaries[node] = {key: value for key, value in json.loads(path.read_text()).items()
-                                        if key in ("density", "accuracy", "validation_accuracy", "seconds")}
+                                        if key in ("density", "accuracy", "validation_accuracy", "seconds",
+                                                   "layer_densities")}
             except (OSError, ValueError, AttributeError) as reason:
                 raise files.damaged(path, reason) from reason
         return self.summaries[node]
@@ -255,14 +269,30 @@ class Store:
             files.write_atomically(temporary / "state.npz", files.state_bytes(state))
             files.write_atomically(temporary / "run.json", (json.dumps(summary, indent=1) + "\n").encode())
             temporary.chmod(0o755)
-            temporary.rename(path)
-        except BaseException:
+            if not self.done(node):
+                shutil.rmtree(path, ignore_errors=True)         # what somebody left of an older one
+                temporary.rename(path)
+        finally:
             shutil.rmtree(temporary, ignore_errors=True)
-            raise
         self.partial_path(node).unlink(missing_ok=True)
+        self.progress_path(node).unlink(missing_ok=True)
 
     def partial_path(self, node: Node) -> Path:
         return self.folder / "partial" / f"{self.path(node).name}.npz"
+
+    def progress_path(self, node: Node) -> Path:
+        return self.partial_path(node).with_suffix(".steps")
+
+    def note_progress(self, node: Node, steps: int) -> None:
+        """Tell whoever watches the folder how far a running node is; only the progress bar reads it."""
+        self.progress_path(node).parent.mkdir(exist_ok=True)
+        self.progress_path(node).write_text(str(steps))
+
+    def progress(self, node: Node) -> int:
+        try:
+            return int(self.progress_path(node).read_text())
+        except (OSError, ValueError):
+            return 0
 
     def save_partial(self, node: Node, state: State, history: list[dict]) -> None:
         self.partial_path(node).parent.mkdir(exist_ok=True)
@@ -282,18 +312,20 @@ class Store:
         if path.exists():
             try:
                 known = json.loads(path.read_text())
-                before = known["axes"]
+                before = {name: tuple(known["axes"][name]) for name in axes}
             except (ValueError, KeyError, TypeError) as reason:
                 raise Error(f"{path} cannot be read ({reason!r}); it says what the results beside it are of.\n"
                             f"Restore it, or choose another folder with --out") from reason
             for name, value in self.identity.items():
-                if known.get(name) != value:
-                    raise Error(f"{self.folder} holds results of other settings: {name} is {_brief(known.get(name))} "
-                                f"there, {_brief(value)} here.\nChoose another folder with --out, or delete that one")
+                for key, there, here in differences(name, known.get(name), value):
+                    raise Error(f"{self.folder} holds results of other settings: {key} is {_brief(there)} there, "
+                                f"{_brief(here)} here.\nChoose another folder with --out, or delete that one")
             axes = {name: (*before[name], *(v for v in values if v not in before[name]))
                     for name, values in axes.items()}
         elif self.folder.exists() and (self.folder / "results.csv").exists():
             raise Error(f"{self.folder} holds a results.csv but no study.json; choose another folder with --out")
+        for leftover in self.folder.glob("runs/.writing-*"):            # of a process that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
         content = json.dumps(self.identity | {"axes": axes}, indent=1) + "\n"
         if not path.exists() or path.read_text() != content:
             files.write_atomically(path, content.encode())
@@ -325,9 +357,6 @@ class Store:
         files.write_atomically(self.folder / "results.csv", buffer.getvalue().encode())
 
 
-AXES = ("protocols", "techniques", "pruning", "rounds", "densities", "retrain_fractions")
-
-
 def read_results(path: Path) -> list[Row]:
     """The rows of a results.csv."""
     fields = dataclasses.fields(Row)
@@ -336,6 +365,15 @@ def read_results(path: Path) -> list[Row]:
             return [Row(**{f.name: f.type(line[f.name]) for f in fields}) for line in csv.DictReader(file)]  # type: ignore[operator]
     except (OSError, KeyError, TypeError, ValueError) as reason:
         raise Error(f"{path} is no results.csv of a study ({reason!r})") from reason
+
+
+def differences(name: str, there, here) -> Iterator[tuple[str, Any, Any]]:
+    """The entries in which two settings differ, as (name, value there, value here)."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in here | there:
+            yield from differences(f"{name}.{key}", there.get(key), here.get(key))
+    elif there != here:
+        yield name, there, here
 
 
 def _brief(value) -> str:
@@ -350,7 +388,8 @@ def _brief(value) -> str:
 class Job:
     """What every node of a study needs; travels to the workers."""
 
-    study: Study
+    study: Study = dataclasses.field(compare=False)     # its data may be arrays: `key` stands for it
+    key: str
     folder: str
     device: str
     threads: int | None
@@ -393,8 +432,8 @@ def fingerprint(data: datasets.Data) -> str:
     return digest.hexdigest()[:16]
 
 
-def execute(job: Job, node: Node) -> None:
-    """Run one node, from the states before it to its own folder."""
+def execute(job: Job, node: Node, report: Callable[[int], None] | None = None) -> None:
+    """Run one node, from the states before it to its own folder; `report` is told how many steps are done."""
     b = bench(job)
     model, data, recipe, store = b.model, b.data, b.recipe, b.store
     model.initialise(node.seed)
@@ -409,7 +448,7 @@ def execute(job: Job, node: Node) -> None:
     elif node.step:
         records = train.train(model, data, recipe, seed=node.seed, start=resumed or before[0], stop=node.step,
                               compare_to=before[0])
-    history = keep(records, history, node, model, b)
+    history = train_node(records, history, node, b, report or functools.partial(store.note_progress, node))
     state = State.copy(model)
     summary = {
         "name": node.name,
@@ -424,11 +463,17 @@ def execute(job: Job, node: Node) -> None:
     store.save(node, state, summary)
 
 
-def keep(records: Iterator[Record], history: list[dict], node: Node, model: nn.Module, b: Bench) -> list[dict]:
-    """Train to the end, noting every report; some ten times on the way with the validation accuracy."""
-    saved = clock = time.perf_counter()
+def train_node(records: Iterator[Record], history: list[dict], node: Node, b: Bench,
+               report: Callable[[int], None]) -> list[dict]:
+    """Train to the end, noting every record; some ten times on the way with the validation accuracy."""
+    model = b.model
+    saved = told = clock = time.perf_counter()
+    first = node.step - b.graph.cost(node)
     for record in records:
         now = time.perf_counter()
+        if now - told > 1:
+            report(record.step - first)
+            told = now
         tenth = max(1, b.recipe.steps // 10)
         measured = not history or record.step // tenth > history[-1]["step"] // tenth
         history.append({
@@ -487,7 +532,7 @@ def run(study: Study, folder, workers: int = 1, device: str = "cpu", progress: b
     if workers > 1:
         check_travels(study)
     folder = Path(folder)
-    job = Job(study, str(folder), device, 1 if workers > 1 else None)
+    job = job_of(study, folder, device, 1 if workers > 1 else None)
     b = bench(job)
     with files.claimed(folder):
         whole = Graph(b.store.open(study), b.recipe.steps)
@@ -496,20 +541,32 @@ def run(study: Study, folder, workers: int = 1, device: str = "cpu", progress: b
         if missing:
             if workers > 1:
                 warm_up(b)
-            with Progress(sum(b.graph.cost(node) for node in missing), len(missing), progress) as bar:
+            with Progress(b, missing, progress) as bar:
                 drive(functools.partial(pool, workers) if workers > 1 else Serial, workers, job, b.graph, missing, bar,
                       publish)
         return publish(final=True)
 
 
 def pool(workers: int) -> futures.Executor:
-    """New processes, which leave Ctrl-C to this one."""
-    return futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=signal.signal,
-                                       initargs=(signal.SIGINT, signal.SIG_IGN))
+    """New processes."""
+    return futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=start_worker)
+
+
+def start_worker() -> None:
+    """A worker leaves Ctrl-C to its parent, and ends when its parent does, however that ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    parent: Any = multiprocessing.parent_process()
+
+    def follow():
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def drive(make: Callable[[], futures.Executor], workers: int, job: Job, graph: Graph, missing: list[Node],
-          bar: "Progress", publish: "Publisher") -> None:
+          bar: "Progress", publish: Callable[[], Any]) -> None:
     """Keep `workers` nodes running, in the order of the list, each as soon as the nodes before it are done.
 
     `make` makes the executor, and makes it anew where a worker died and took the pool with it.
@@ -522,14 +579,16 @@ def drive(make: Callable[[], futures.Executor], workers: int, job: Job, graph: G
             try:
                 ready = [node for node in waiting if unfinished.isdisjoint(graph.before(node))]
                 for node in ready[: workers - len(running)]:
-                    running[executor.submit(execute, job, node)] = node
+                    bar.show([*running.values(), node])
+                    here = (bar.within,) if isinstance(executor, Serial) else ()      # others leave a file
+                    running[executor.submit(execute, job, node, *here)] = node
                     waiting.remove(node)
-                    bar.show(running.values())
-                for future in futures.wait(running, return_when=futures.FIRST_COMPLETED).done:
+                for future in futures.wait(running, timeout=1, return_when=futures.FIRST_COMPLETED).done:
                     future.result()
                     node = running.pop(future)
                     unfinished.remove(node)
-                    bar.advance(graph.cost(node))
+                    bar.advance(node)
+                bar.look(running.values())
             except futures.BrokenExecutor as reason:
                 breaks += 1
                 if breaks > 3:
@@ -552,6 +611,70 @@ def stop(executor: futures.Executor) -> None:
         process.terminate()
 
 
+def prune_to_target(study: Study, folder, *, density: float | None = None, max_drop: float | None = None,
+                    device: str = "cpu", progress: bool = True,
+                    on_round: Callable[[dict, bool], None] | None = None) -> tuple[State, dict]:
+    """retrain.prune_to_target as a chain of runs kept in a folder: stopped anywhere, the same call continues.
+
+    Network, data, recipe and the first seed are the study's. `on_round` is called with each round's summary, and
+    whether it lies inside the target. Returns the last state inside, and its summary.
+    """
+    retrain.check_target(density, max_drop)
+    study = dataclasses.replace(study, protocols=("paper_algorithm",), rounds=(1,), pruning=("global_magnitude",))
+    job = job_of(study, folder, device)
+    b, seed = bench(job), study.seed_list[0]
+    layers, kept = len(prune.prunable_layers(b.model)), int(nn.pack(b.model).prunable.sum())
+    prunable = kept
+
+    def finished(node: Node) -> dict:
+        if not b.store.done(node):
+            with Progress(b, [node], progress) as bar:
+                drive(Serial, 1, job, b.graph, [node], bar, lambda: None)
+        return b.store.summary(node)
+
+    with files.claimed(Path(folder)):
+        b.store.open(study)
+        for cut in b.graph.cuts:
+            dense = finished(Node(seed, cut))
+        inside, best = Node(seed, b.graph.steps), dense
+        targets: tuple[float, ...] = ()
+        for target in retrain.densities_to(density):
+            if (keep := prune.keep_count(prunable, target)) < layers or keep == kept:
+                break
+            targets, kept = (*targets, target), keep
+            node = Node(seed, b.graph.steps, "lr_rewinding", "global_magnitude", b.graph.steps, targets)
+            summary = finished(node)
+            within = max_drop is None or dense["validation_accuracy"] - summary["validation_accuracy"] <= max_drop
+            if on_round is not None:
+                on_round(summary, within)
+            if not within:
+                break
+            inside, best = node, summary
+        state = b.store.state(inside)
+        result = {"network": b.store.identity["network"], "dataset": b.store.identity["dataset"], "seed": seed,
+                  "recipe": b.store.identity["recipe"], "target_density": density, "max_drop": max_drop,
+                  "dense_accuracy": dense["accuracy"], **best}
+        files.write_atomically(Path(folder) / "state.npz", files.state_bytes(state))
+        files.write_atomically(Path(folder) / "run.json", (json.dumps(result, indent=1) + "\n").encode())
+    return state, result
+
+
+def job_of(study: Study, folder, device: str, threads: int | None = None) -> Job:
+    """The job of a study; own arrays are known by their fingerprint."""
+    data = fingerprint(study.data) if isinstance(study.data, datasets.Data) else study.data
+    return Job(study, repr(dataclasses.replace(study, data=data)), str(folder), device, threads)
+
+
+def emptied(folder) -> dict[str, int]:
+    """Which layers lost all their weights in the finished runs of a folder, and in how many runs."""
+    found: dict[str, int] = {}
+    for path in sorted(Path(folder).glob("runs/*/run.json")):
+        for name, density in json.loads(path.read_text())["layer_densities"].items():
+            if density == 0:
+                found[name] = found.get(name, 0) + 1
+    return found
+
+
 class Publisher:
     """Writes results.csv when a run has finished, at most once a second."""
 
@@ -572,26 +695,40 @@ class Publisher:
 class Progress:
     """One line: how much of the work is done, how long it will take, what is running."""
 
-    def __init__(self, steps: int, nodes: int, visible: bool):
+    def __init__(self, b: Bench, missing: list[Node], visible: bool):
         from tqdm import tqdm
 
+        self.store, self.graph, self.steps = b.store, b.graph, 0
+        self.done, self.nodes = 0, len(missing)
+
         often = 0.2 if sys.stderr.isatty() else 30          # seconds; a log file wants fewer lines
-        self.bar = tqdm(total=steps, disable=not visible, dynamic_ncols=True, smoothing=0.1, mininterval=often,
+        self.bar = tqdm(total=sum(map(self.graph.cost, missing)), disable=not visible, dynamic_ncols=True,
+                        smoothing=0.1, mininterval=often,
                         bar_format="{percentage:3.0f}% |{bar:20}| {elapsed}, {remaining} left {desc}")
-        self.nodes, self.done = nodes, 0
 
     def show(self, running: Iterable[Node]) -> None:
         self.bar.set_description_str(f"| {self.done} of {self.nodes} runs | {', '.join(n.name for n in running)}",
                                      refresh=sys.stderr.isatty())
 
-    def advance(self, steps: int) -> None:
+    def advance(self, node: Node) -> None:
+        """A node is done."""
         self.done += 1
-        self.bar.update(steps)
+        self.steps += self.graph.cost(node)
+        self.within(0)
+
+    def within(self, steps: int) -> None:
+        """So many steps of what is running are done."""
+        self.bar.update(max(0, self.steps + steps - self.bar.n))
+
+    def look(self, running: Iterable[Node]) -> None:
+        """See how far the nodes in other processes are."""
+        self.within(sum(self.store.progress(node) for node in running))
 
     def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *exception) -> None:
+        self.show([])
         self.bar.close()
 
 

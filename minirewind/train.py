@@ -32,6 +32,9 @@ class Recipe:
         if not whole or not 0 < self.rate < math.inf:
             raise Error(f"a recipe needs steps and a batch size, whole numbers from 1, and a rate above 0, "
                         f"got {self.steps}, {self.batch_size} and {self.rate}")
+        if not 0 <= self.momentum < 1 or not 0 <= self.weight_decay < math.inf or (self.nesterov and not self.momentum):
+            raise Error(f"a recipe needs 0 <= momentum < 1 (above 0 with nesterov) and a weight decay from 0, "
+                        f"got {self.momentum} and {self.weight_decay}")
         choose("schedule", self.schedule, ("step_decay", "cosine", "constant"))
 
     def rates(self) -> optim.Schedule:

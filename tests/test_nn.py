@@ -588,3 +588,17 @@ def test_every_layer_is_pytorchs(name, mode):
     for key, values in theirs.state_dict().items():
         if not key.endswith("num_batches_tracked"):
             np.testing.assert_allclose(mine.state_dict()[key], values.numpy(), rtol=1e-9, atol=1e-12)
+
+
+def test_a_child_may_hold_on_to_its_parent_and_a_shared_layer_is_listed_once():
+    class Child(nn.Module):
+        def __init__(self, parent):
+            self.parent = parent
+            self.fc = nn.Linear(2, 2)
+
+    class Parent(nn.Module):
+        def __init__(self):
+            self.child = Child(self)
+            self.again = self.child
+
+    assert [name for name, _ in Parent().named_modules()] == ["", "child", "child.fc"]

@@ -426,3 +426,17 @@ def test_a_users_own_module_is_pruned_to_a_target():
     state, history = retrain.prune_to_target(model, DATA, train.Recipe(30, 8, 0.05), density=0.5)
     assert int(state.mask.sum()) == 225 + 72 + 9
     assert history[-1].validation_accuracy > 60
+
+
+def test_one_layer_ends_when_no_weight_can_be_taken_any_more():
+    class One(nn.Module):
+        def __init__(self):
+            self.fc = nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.fc(x.flatten(1))
+
+    random = np.random.default_rng(0)
+    part = data.Split(random.normal(size=(16, 1, 2, 2)).astype(np.float32), random.integers(0, 2, 16))
+    state, _ = retrain.prune_to_target(One(), data.Data(part, part, part, 2), train.Recipe(2, 4), max_drop=100)
+    assert 1 <= state.mask[:8].sum() < 8

@@ -120,6 +120,11 @@ def test_the_names_of_runs_stay_what_they_are(tmp_path):
     ({"rounds": ()}, "rounds"),
     ({"densities": (1.5,)}, "not in (0, 1]"),
     ({"seeds": 0}, "seeds"),
+    ({"seeds": []}, "seeds"),
+    ({"seeds": 2.5}, "seeds"),
+    ({"rounds": (2.5,)}, "whole numbers"),
+    ({"rounds": "6"}, "whole numbers"),
+    ({"protocols": ("iterative",), "techniques": ("reinitialize",)}, "one-shot only"),
 ])
 def test_a_study_that_cannot_be_run_is_refused_when_it_is_made(changes, said):
     with pytest.raises(Error) as refused:
@@ -158,7 +163,7 @@ def test_a_rows_numbers_fit_together(finished):
 def test_a_studys_run_equals_the_library_called_by_hand(finished, tmp_path):
     folder, _ = finished
     graph = Graph(tiny(), 12)
-    bench = study.Bench(study.Job(tiny(), str(folder), "cpu", None))
+    bench = study.Bench(study.job_of(tiny(), folder, "cpu"))
     model = bench.model.initialise(1)
     list(train.train(model, DATA, RECIPE, seed=1, stop=6))
     early = train.State.copy(model)
@@ -218,6 +223,39 @@ def test_a_folder_of_other_settings_is_refused_and_left_alone(finished, other, s
     with pytest.raises(Error, match=f"other settings: {said}"):
         study.run(tiny(**other), folder, progress=False)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_every_pruning_method_runs_the_papers_algorithm(tmp_path):
+    small = {"seeds": 1, "rounds": (2,), "protocols": ("paper_algorithm",)}
+    study.run(tiny(**small), tmp_path, progress=False)
+    rows = study.run(tiny(**small, pruning=("layerwise_magnitude",)), tmp_path, progress=False)
+    assert [row.pruning for row in rows] == ["global_magnitude"] * 2 + ["layerwise_magnitude"] * 2
+
+
+def test_a_refusal_names_the_setting_that_differs(finished):
+    folder, _ = finished
+    other = tiny(recipe=dataclasses.replace(RECIPE, weight_decay=0.001))
+    with pytest.raises(Error, match=r"recipe\.weight_decay is 0\.0002 there, 0\.001 here"):
+        study.run(other, folder, progress=False)
+
+
+def test_pruning_to_a_target_in_a_folder_equals_the_library_call_and_continues(tmp_path):
+    wanted = tiny(seeds=(3,))
+    model = study.Bench(study.job_of(wanted, tmp_path / "any", "cpu")).model.initialise(3)
+    expected, _ = retrain.prune_to_target(model, DATA, RECIPE, seed=3, density=0.6)
+    told = []
+    study.prune_to_target(wanted, tmp_path, density=0.7, progress=False)
+    state, result = study.prune_to_target(wanted, tmp_path, density=0.6, progress=False,
+                                          on_round=lambda summary, inside: told.append(inside))
+    assert np.array_equal(state.weights, expected.weights)
+    assert np.array_equal(files.read_state(tmp_path / "state.npz")[0].weights, expected.weights)
+    assert told == [True, True, True]
+    assert result["density"] == pytest.approx(0.6, abs=0.01)
+
+
+def test_own_data_is_loaded_once_whatever_object_holds_it():
+    first, again = (study.bench(study.job_of(tiny(data=tiny_data()), "anywhere", "cpu")) for _ in range(2))
+    assert first is again
 
 
 # --- Nothing is lost -------------------------------------------------------------------------------------------------
@@ -319,6 +357,29 @@ def test_a_network_that_cannot_be_imported_runs_with_one_worker_only(tmp_path):
     with pytest.raises(Error, match="workers=1"):
         study.run(local, tmp_path / "out", workers=2)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_its_summary_is_made_anew_and_leftovers_are_cleared(finished, tmp_path):
+    small = tiny(seeds=1, rounds=(1,), protocols=("one_shot",))
+    rows = study.run(small, tmp_path, progress=False)
+    next(tmp_path.glob("runs/seed0-lr_rewinding-*/run.json")).unlink()
+    (tmp_path / "runs" / ".writing-killed").mkdir()
+    assert without_seconds(study.run(small, tmp_path, progress=False)) == without_seconds(rows)
+    assert not list(tmp_path.glob("runs/.writing-*"))
+
+
+def test_workers_end_with_their_parent(tmp_path):
+    folder = tmp_path / "orphans"
+    process = start(folder, workers=2)
+    until = time.monotonic() + 60
+    while len(list(folder.glob("runs/seed*"))) < 3 and time.monotonic() < until and process.poll() is None:
+        time.sleep(0.005)
+    process.kill()                                  # the parent alone
+    process.wait()
+    time.sleep(1)
+    count = len(list(folder.glob("runs/seed*")))
+    time.sleep(2)
+    assert len(list(folder.glob("runs/seed*"))) == count
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[:-30] + bytes(30)])

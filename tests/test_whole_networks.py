@@ -102,6 +102,7 @@ def test_a_short_training_of_resnet20_follows_the_references_loss_curve():
     np.testing.assert_allclose(curve("cpu"), curve("reference"), rtol=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the memory of this process from /proc")
 def test_memory_is_flat_over_500_steps():
     def resident():
