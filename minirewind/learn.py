@@ -39,7 +39,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-from . import files, kernels, study
+from . import kernels, study
 from .errors import Error, choose
 
 # A fused operation computes several steps at once, so none of these can be replaced inside it. When one of its parts
@@ -195,10 +195,16 @@ def swapped(target: str, function, source: str = "") -> Iterator[None]:
 
 
 def source_of(function: Any) -> str:
-    """The lines of a function from its `def` on, moved to the left margin."""
+    """The lines of a function at the left margin, without decorators and types: a notebook may not know those names."""
     source = textwrap.dedent(inspect.getsource(inspect.unwrap(function)))
-    definition = ast.parse(source).body[0]
-    return "".join(line + "\n" for line in source.splitlines()[definition.lineno - 1 : definition.end_lineno])
+    definition: Any = ast.parse(source).body[0]
+    for argument in ast.walk(definition.args):
+        if isinstance(argument, ast.arg):
+            argument.annotation = None
+    body = source.splitlines()[definition.body[0].lineno - 1 : definition.end_lineno]
+    if definition.body[0].lineno == definition.lineno:                  # all in one line
+        body = [f"    {ast.unparse(definition.body)}"]
+    return "\n".join([f"def {definition.name}({ast.unparse(definition.args)}):", *body]) + "\n"
 
 
 def build(source: str, target: str) -> FunctionType:
@@ -208,14 +214,11 @@ def build(source: str, target: str) -> FunctionType:
     """
     module = place(target).module
     names = vars(module) if module else {"__name__": "minirewind.kernels"}
-    extra = "" if module else "    import numba\n    from numba import prange\n"
-    tree = ast.parse(f"def make():\n    import math\n    import numpy as np\n{extra}")
-    definition = ast.parse(source).body[0]
-    make = tree.body[0]
-    assert isinstance(definition, ast.FunctionDef)
-    assert isinstance(make, ast.FunctionDef)
+    numba = "" if module else "    import numba\n    from numba import prange\n"
+    tree: Any = ast.parse("def make():\n    import math\n    import numpy as np\n" + numba)
+    definition: Any = ast.parse(source).body[0]
     definition.decorator_list = []
-    make.body += [definition, ast.Return(ast.Name(definition.name, ast.Load()))]
+    tree.body[0].body += [definition, ast.Return(ast.Name(definition.name, ast.Load()))]
     made: dict[str, Any] = {}
     filename = ANSWER.replace("function", target)
     exec(compile(ast.fix_missing_locations(tree), filename, "exec"), names, made)
@@ -315,7 +318,7 @@ def judge_here() -> None:
 
     def write(found: Verdict) -> None:
         sys.stdout.flush()
-        files.write_atomically(Path(result), json.dumps(dataclasses.asdict(found)).encode())
+        Path(result).write_text(json.dumps(dataclasses.asdict(found)), encoding="utf-8")
 
     def watch(seconds: float, done: threading.Event) -> None:
         """Runs beside the checks, and when their time is up says where the learner's function is still busy."""
@@ -604,7 +607,9 @@ class Course:
 
     def write(self, path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_atomically(path, text.encode())
+        new = path.with_name(f".{path.name}.new")
+        new.write_text(text, encoding="utf-8")
+        new.replace(path)
 
 
 exercise = Course()

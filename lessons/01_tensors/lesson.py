@@ -4,7 +4,7 @@
 # **Time** 70 minutes · **You need** lesson 00, Python, and what a slope is · **Paper** none of it yet, and all of it:
 # every number in the paper went through the four functions that you write here
 #
-# **New words:** array, shape, stride, view, broadcasting, gradient, tensor
+# **New words:** shape, stride, view, broadcasting, gradient, tensor
 #
 # A picture on a screen has rows and columns. The memory of a computer has neither: it is one long row of numbers. How
 # do you turn a picture on its side without moving a single number? How do you add one row to a thousand rows without
