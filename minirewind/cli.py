@@ -116,7 +116,7 @@ def learn_about(options) -> None:
     if options.action == "status" and options.json:
         print(json.dumps(exercise.states(), indent=1))
     elif options.action == "status":
-        exercise.status()
+        exercise.status(options.name or "")
     elif options.action == "hint":
         exercise.hint(named())
     elif options.action == "solution":
@@ -206,7 +206,7 @@ def parser():
 
     new = verb("learn", learn_about)
     new.add_argument("action", nargs="?", default="status", choices=LEARN, help="one of " + ", ".join(LEARN))
-    new.add_argument("name", nargs="?", type=str, help="the exercise, e.g. tensor.unbroadcast; for open, the lesson")
+    new.add_argument("name", nargs="?", type=str, help="the exercise; for status and open, the lesson")
     new.add_argument("--json", action="store_true", help="status for a script")
     new.add_argument("--give-up", action="store_true", help="show the solution of an exercise that is not solved")
     return whole

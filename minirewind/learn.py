@@ -23,6 +23,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import io
 import json
 import linecache
 import os
@@ -251,8 +252,8 @@ def signature_problem(source: str, target: str) -> str:
         return ""
     plain = [str(each.replace(return_annotation=each.empty, parameters=[
         p.replace(annotation=p.empty) for p in each.parameters.values()])) for each in (wanted, given)]
-    return (f"the arguments must stay as they are, for the framework calls this function too:\n"
-            f"it is {place(target).name}{plain[0]}, yours is {place(target).name}{plain[1]}")
+    return (f"the arguments must stay as they are, for the framework calls this function too.\n"
+            f"it is {place(target).name}{plain[0]}\nyours is {place(target).name}{plain[1]}")
 
 
 # ------------------------------------------------------------------------------------------------------------ the judge
@@ -261,14 +262,17 @@ def signature_problem(source: str, target: str) -> str:
 def verdict(exercise: Exercise, function, began: Callable[[str, list], None] = lambda check, failed: None) -> Verdict:
     """Run the checks of an exercise, here and now, with `function` in the framework's place."""
     failed: list[tuple[str, str]] = []
+    printed = ""                                # by the first check that fails: it is the one that will be told
     with swapped(exercise.target, function):
         for check in exercise.checks:
             began(check.__name__, failed)
             try:
-                check()
+                with contextlib.redirect_stdout(io.StringIO()) as output:
+                    check()
             except Exception as reason:
+                printed = printed if failed else output.getvalue()
                 failed.append((check.__name__, explain(reason, exercise.target)))
-    return Verdict(len(exercise.checks) - len(failed), len(exercise.checks), tuple(failed))
+    return Verdict(len(exercise.checks) - len(failed), len(exercise.checks), tuple(failed), printed.strip())
 
 
 def explain(reason: Exception, target: str) -> str:
@@ -305,7 +309,7 @@ def judge(exercise: Exercise, source: str) -> Verdict:
         except (OSError, ValueError):
             last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
             return Verdict(0, len(exercise.checks), (("", f"your function brought Python down: {last}"),))
-    return Verdict(said["passed"], said["of"], tuple(map(tuple, said["failed"])), done.stdout.strip())
+    return Verdict(said["passed"], said["of"], tuple(map(tuple, said["failed"])), said["printed"])
 
 
 def judge_here() -> None:
@@ -317,7 +321,6 @@ def judge_here() -> None:
     main = threading.get_ident()
 
     def write(found: Verdict) -> None:
-        sys.stdout.flush()
         Path(result).write_text(json.dumps(dataclasses.asdict(found)), encoding="utf-8")
 
     def watch(seconds: float, done: threading.Event) -> None:
@@ -370,6 +373,12 @@ def read_exercises(path: Path) -> list[Exercise]:
     for each in found:
         each.lesson = path.parent.name
     return found
+
+
+def wrapped(text: str) -> str:
+    """A message as it is shown: moved in, its long lines broken."""
+    return "\n".join(textwrap.fill(line, 100, initial_indent="    ", subsequent_indent="    ", break_long_words=False)
+                     if len(line) > 96 else f"    {line}" for line in text.splitlines())
 
 
 # ----------------------------------------------------------------------------------------------------------- the course
@@ -447,9 +456,9 @@ class Course:
         if found.failed:
             self.note(target, why=found.why)
             self.write(self.work / "attempts" / f"{target}.py", source)
-            score = f" ({found.passed} of {found.of} checks pass)" if found.passed else ""
+            score = f", {found.passed} of {found.of} checks pass" if found.passed else ""
             printed = f"\nIt printed:\n{textwrap.indent(found.printed[-1000:], '    ')}" if found.printed else ""
-            return f"{target}: not yet{score}: {found.why}{printed}\n{self.running(target)}"
+            return f"{target}: not yet{score}.\n{wrapped(found.why)}{printed}\n{self.running(target)}"
         self.write(self.work / f"{target}.py", source)
         (self.work / "attempts" / f"{target}.py").unlink(missing_ok=True)
         self.note(target, passed=digest(source), why=None)
@@ -561,10 +570,12 @@ class Course:
                             "gave_up": known.get("gave_up", False), "why": known.get("why")})
         return records
 
-    def status(self) -> None:
-        """The progress table."""
+    def status(self, only: str = "") -> None:
+        """The progress table; of one lesson, if its name or number is given."""
         lesson = ""
         for each in self.states():
+            if not each["lesson"].startswith(only):
+                continue
             if each["lesson"] != lesson:
                 lesson = each["lesson"]
                 print(lesson.replace("_", " "))
@@ -583,10 +594,20 @@ class Course:
         """Put a prediction beside what is true."""
         if prediction is None or prediction is ...:
             print(f"It is {answer}. (You made no prediction; a wrong one teaches more than none.)")
-        elif prediction == answer:
+        elif prediction == answer or (isinstance(prediction, list) and tuple(prediction) == answer):
             print(f"It is {answer}, as you said.")
         else:
             print(f"It is {answer}; you said {prediction}. Where is the difference from?")
+
+    def race(self, target: str, *arguments, times: int = 5) -> dict[str, float]:
+        """Milliseconds of one call: of what runs there now, and of the framework's own. The best of some."""
+        best = {"yours": float("inf"), "framework": float("inf")}
+        for _ in range(times + 1):                                  # once more, for what compiles at its first call
+            for name, function in (("yours", place(target).function), ("framework", place(target).framework)):
+                began = time.perf_counter()
+                function(*arguments)
+                best[name] = min(best[name], 1000 * (time.perf_counter() - began))
+        return best
 
     # --- the files
 

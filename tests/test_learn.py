@@ -95,7 +95,7 @@ def test_an_answer_that_passes_runs_at_once_and_is_kept(course, capsys):
 def test_an_answer_that_fails_says_why_and_does_not_run(course):
     own = optim.decayed
     said = answer(course, "optim.decayed", "def decayed(gradients, weights, weight_decay):\n    return gradients\n")
-    assert "not yet (1 of 2 checks pass): decay pulls weights towards zero" in said
+    assert said.startswith("optim.decayed: not yet, 1 of 2 checks pass.\n    decay pulls weights towards zero\n")
     assert optim.decayed is own
     assert course.states()[0]["state"] == "not yet"
 
@@ -129,7 +129,8 @@ def test_what_goes_wrong_is_a_message(course, body, said):
                                        "gradients, weights, *, weight_decay", "gradients, weights"])
 def test_a_changed_signature_is_refused(course, arguments):
     said = answer(course, "optim.decayed", f"def decayed({arguments}):\n    return gradients\n")
-    assert f"it is decayed(gradients, weights, weight_decay), yours is decayed({arguments})" in said
+    assert "it is decayed(gradients, weights, weight_decay)" in said
+    assert f"yours is decayed({arguments})" in said
     assert "optim.decayed" not in learn.mine
 
 
@@ -221,6 +222,7 @@ def test_a_kernel_is_compiled_and_runs_in_the_backend(course):
     assert isinstance(kernel, numba.core.dispatcher.Dispatcher)
     assert functional.relu(Tensor([[-1.0, 3.0]])).numpy().tolist() == [[0, 3]]
     assert kernel.nopython_signatures
+    assert min(course.race("kernels.cpu.relu", np.ones((2, 2), np.float32), times=1).values()) > 0
     learn.take_back("kernels.cpu.relu")
     assert kernels.backend("cpu").relu is not kernel
 
@@ -328,6 +330,8 @@ def test_the_command_shows_progress_and_takes_every_verb(course, monkeypatch, ca
     assert [each["state"] for each in json.loads(capsys.readouterr().out)] == ["solved", "to do", "to do"]
     cli.main(["learn", "hint", "tensor.Mul.backward"])
     assert "hint 1 of 3" in capsys.readouterr().out
+    cli.main(["learn", "status", "05"])
+    assert "optim.decayed" in capsys.readouterr().out
     for command, said in ((["solution", "tensor.Mul.backward"], "not solved yet"), (["hint"], "which one"),
                           (["hint", "optim.decay"], "did you mean 'optim.decayed'"),
                           (["check", "kernels.cpu.relu"], "to do"), (["sing"], "sing")):
