@@ -346,6 +346,21 @@ def test_the_command_shows_progress_and_takes_every_verb(course, monkeypatch, ca
     assert course.states()[0]["state"] == "to do"
 
 
+def test_open_starts_jupyterlab_on_the_lesson(course, monkeypatch):
+    started = []
+    monkeypatch.setattr(learn.subprocess, "run", lambda command, **settings: started.append(command[-1]))
+    (course.lessons / "05_sgd" / "lesson.ipynb").touch()
+    monkeypatch.setattr(learn.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(errors.Error, match=r"minirewind\[lessons\]"):
+        course.open("5")
+    monkeypatch.setattr(learn.importlib.util, "find_spec", lambda name: name)
+    for name in ("5", "05", "05_sgd", None):
+        course.open(name)
+    assert started == [str(course.lessons / "05_sgd" / "lesson.ipynb")] * 4
+    with pytest.raises(errors.Error, match="did you mean '05_sgd'"):
+        course.open("05_sdg")
+
+
 def test_without_lessons_the_command_says_where_they_are(tmp_path):
     done = subprocess.run([sys.executable, "-m", "minirewind", "learn"], capture_output=True, text=True,
                           env={"PATH": "", "MINIREWIND_LESSONS": str(tmp_path), "PYTHONPATH": str(LESSONS.parent)})

@@ -199,16 +199,19 @@ def run_notebook(name, how):
     return "".join(output.get("text", "") for output in outputs)
 
 
-def test_minirewinds_notebooks_can_run_here():
-    for name in NOTEBOOKS_NEED:
-        pytest.importorskip(name, reason="the lessons are tested as scripts only; pip install -e '.[lessons]' for more")
-
-
 NOTEBOOKS_NEED = ("nbclient", "nbformat", "ipykernel")
 
 
-@pytest.mark.parametrize("how", ["as shipped", "solved"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NOTEBOOKS_NEED)
+def test_the_lessons_run_here_as_notebooks(name):
+    pytest.importorskip(name, reason="the lessons run as scripts here; as notebooks with pip install -e '.[lessons]'")
+
+
+RUNS = [pytest.param(name, how, marks=[pytest.mark.slow] * (how == "solved" and name != "01_tensors"))
+        for name in NAMES for how in ("as shipped", "solved")]
+
+
+@pytest.mark.parametrize(("name", "how"), RUNS)
 def test_a_lesson_runs_from_top_to_bottom(name, how, tmp_path, monkeypatch):
     """As a notebook, or where none can run as a script."""
     monkeypatch.setenv("MINIREWIND_LESSONS", str(COURSE.lessons))

@@ -382,10 +382,10 @@ pictures.images([frames[i] for i in (0, 2, 5, 10, 20, 40)], [f"step {i}" for i i
 print("largest difference to the mean:", abs(frames[-1] - threes.data.mean(axis=0)).max().round(3))
 
 # %% [markdown]
-# **Try it wrong.** Go back to exercise 4 and return `gradient.mean(axis=0)` instead of a sum, whatever the shapes.
-# Read what the checks say. If you want to see what such a bug does to the template, let your unfinished code run in
-# this session with `exercise.use_anyway("tensor.unbroadcast")` and run section 6 again. No error message: just a
-# template that hardly moves. That is why gradients have checks. `exercise.reset_session()` puts everything right.
+# **Try it wrong.** Go back to exercise 4, write `mean` in place of every `sum`, and read what the checks say. If you
+# want to see what such a bug does to the template, let your unfinished code run in this session, with
+# `exercise.use_anyway("tensor.unbroadcast")`, and run section 6 again. No error message: just a template that hardly
+# moves. That is why gradients have checks. `exercise.reset_session()` puts everything right.
 
 # %% [markdown]
 # ## What you built
