@@ -88,7 +88,7 @@ class Dropout(Function):
 
     def forward(self, x, p, key):
         uniform = (hashing.hash_words(key, np.arange(x.size)) >> np.uint64(11)) * 2.0**-53     # in [0, 1)
-        keep = self.xp.asarray(uniform >= p).reshape(x.shape)
+        keep = self.backend.asarray(uniform >= p).reshape(x.shape)
         self.scale = keep * x.dtype.type(0 if p == 1 else 1 / (1 - p))
         return x * self.scale
 
@@ -114,14 +114,14 @@ class Linear(Function):
 
     def forward(self, x, weight, bias=None):
         self.x, self.weight = x, weight
-        z = x @ weight.T                                        # (..., out)
+        z = self.backend.matmul(x, weight.T)                    # (..., out)
         return z if bias is None else z + bias
 
     def backward(self, dz):
         count = math.prod(dz.shape[:-1])
         rows, dz_rows = self.x.reshape(count, self.x.shape[-1]), dz.reshape(count, dz.shape[-1])
-        dx = dz @ self.weight if self.needs[0] else None                    # (..., in)
-        dweight = dz_rows.T @ rows if self.needs[1] else None               # (out, in)
+        dx = self.backend.matmul(dz, self.weight) if self.needs[0] else None             # (..., in)
+        dweight = self.backend.matmul(dz_rows.T, rows) if self.needs[1] else None        # (out, in)
         return (dx, dweight) if len(self.needs) == 2 else (dx, dweight, dz_rows.sum(axis=0))
 
 
@@ -415,7 +415,7 @@ def _scores_and_classes(x, target):
     if target.size == 0:
         raise Error(f"cross_entropy: x has shape {x.shape}, and the mean over no images is no number")
     K = x.shape[1]
-    if not (target.data.min() >= 0 and target.data.max() < K):
+    if target.backend.immediate and not (target.data.min() >= 0 and target.data.max() < K):
         raise Error(f"cross_entropy: classes run from 0 to {K - 1}, the target from {target.data.min()} "
                     f"to {target.data.max()}")
     if x.ndim > 2:

@@ -78,7 +78,7 @@ class Parameter(Tensor):
 
     def fill(self, values) -> None:
         """Put these values in place; a masked weight stays 0."""
-        self.data[...] = values
+        self.data[...] = self.backend.asarray(values, self.dtype)
         if self.masked:
             self.data[~self.mask] = 0
 
@@ -87,7 +87,7 @@ class Parameter(Tensor):
         if self.momentum is None:
             super().accumulate(gradient)
         elif self.masked:
-            self.backend.xp.add(self.grad, gradient, out=self.grad, where=self.mask)
+            self.grad += self.backend.xp.where(self.mask, gradient, 0)
         else:
             self.grad += gradient
 
@@ -107,7 +107,7 @@ class Buffer(Tensor):
 
     def fill(self, values) -> None:
         """Put these values in place."""
-        self.data[...] = values
+        self.data[...] = self.backend.asarray(values, self.dtype)
 
 
 def _sizes(layer: str, *sizes: int) -> None:
@@ -210,7 +210,7 @@ class Module:
             vectors = pack(self)
             vectors.step = 0
             vectors.momentum[...] = 0
-            vectors.set_mask(np.ones_like(vectors.mask))
+            vectors.set_mask(np.ones(vectors.mask.shape, bool))
         for name, parameter in self.named_parameters():
             generator = np.random.default_rng([seed, round, *name.encode()])
             parameter.fill(parameter.backend.asarray(parameter.initial(generator, parameter.shape), parameter.dtype))
@@ -435,6 +435,8 @@ class Dropout(Module):
         self.p = p
 
     def forward(self, x):
+        if not self.training or self.p == 0:
+            return functional.dropout(x, self.p, False, key=0)
         c = self.clock
         where = (0, 0, 0, 0) if c is None else (c.seed, c.stream, c.round, c.step)
         key = int(hashing.hash_words(zlib.crc32(self._name.encode()), *where))
@@ -478,7 +480,8 @@ class Vectors:
         if len({(p.dtype, p.device) for p in leaves}) > 1:
             found = sorted({f"{p.dtype} on {p.device}" for p in leaves})
             raise Error(f"pack: the parameters must share dtype and device, found {', '.join(found)}")
-        xp, dtype = leaves[0].backend.xp, leaves[0].dtype
+        self.backend, dtype = leaves[0].backend, leaves[0].dtype
+        xp = self.backend.xp
         self.step = 0
         self.weights = xp.concatenate([p.data.reshape(-1) for p in leaves])
         self.gradients = xp.zeros_like(self.weights)
@@ -510,6 +513,7 @@ class Vectors:
         if mask.dtype != bool or mask.shape != self.mask.shape:
             raise Error(f"set_mask: the mask is {mask.dtype} {mask.shape}, expected bool {self.mask.shape}: "
                         f"one entry for every parameter, True is kept")
+        mask = self.backend.asarray(mask)
         for layer, (_, p) in zip(self.layers, self._parameters):
             new = mask[layer.start : layer.stop].reshape(p.shape)
             if not (new == p.mask).all():
@@ -524,8 +528,8 @@ class Vectors:
         self.step = other.step
         for mine, theirs in ((self.weights, other.weights), (self.momentum, other.momentum),
                              (self.statistics, other.statistics)):
-            mine[...] = theirs
-        self.set_mask(other.mask)
+            mine[...] = self.backend.asarray(other.backend.to_host(theirs), mine.dtype)
+        self.set_mask(other.backend.to_host(other.mask))
 
     def check(self, model: Module) -> None:
         """An Error if the model's parameters are no longer the ones that were packed."""

@@ -87,6 +87,7 @@ def set_threads(count: int) -> None:
 
 
 def set_numba_threads(count: int) -> None:
+    """Tell Numba how many threads its kernels may use."""
     import numba
 
     most = numba.config.NUMBA_NUM_THREADS

@@ -15,6 +15,7 @@ class Reference:
 
     name = "reference"
     xp = np
+    immediate = True        # a result is there when the call returns, so it may be looked at; a GPU's comes later
 
     def __init__(self) -> None:
         process.prepare()
@@ -35,6 +36,10 @@ class Reference:
         """`step` itself. (A GPU records its work once and replays it.)"""
         return step
 
+    def clock(self, clock):
+        """`clock` itself. (A GPU's keeps what changes from step to step in its own memory.)"""
+        return clock
+
     add = staticmethod(arithmetic.add)
     conv2d = staticmethod(convolution.conv2d)
     conv2d_input_gradient = staticmethod(convolution.conv2d_input_gradient)
@@ -53,6 +58,7 @@ class Reference:
     normalise_gradient = staticmethod(normalisation.normalise_gradient)
     relu = staticmethod(normalisation.relu)
     relu_gradient = staticmethod(normalisation.relu_gradient)
+    matmul = staticmethod(arithmetic.matmul)
     cross_entropy = staticmethod(loss.cross_entropy)
     cross_entropy_gradient = staticmethod(loss.cross_entropy_gradient)
     sgd = staticmethod(update.sgd)
