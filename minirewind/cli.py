@@ -18,6 +18,7 @@ from .train import Recipe
 DESCRIPTION = "Retrain pruned networks three ways: fine-tuning, weight rewinding, learning-rate rewinding."
 DEFAULT_NETWORKS = {"digits": "resnet8-8", "mnist": "lenet_300_100", "fashion_mnist": "lenet_300_100"}
 OTHER_NETWORK = "resnet20"
+LEARN = ("status", "open", "hint", "check", "solution", "reset")
 
 
 def compare(options) -> None:
@@ -86,6 +87,32 @@ def fetch_data(options) -> None:
     from . import fetch
 
     print(fetch.fetch(options.name, options.data_dir))
+
+
+def learn_about(options) -> None:
+    """The lessons: your progress, hints, solutions."""
+    from .learn import exercise
+
+    def named() -> str:
+        if options.name is None:
+            raise Error(f"minirewind learn {options.action}: which one? e.g. {next(iter(exercise.exercises))}")
+        return options.name
+
+    exercise.load()
+    if options.action == "status" and options.json:
+        print(json.dumps(exercise.states(), indent=1))
+    elif options.action == "status":
+        exercise.status(options.name or "")
+    elif options.action == "hint":
+        exercise.hint(named())
+    elif options.action == "solution":
+        exercise.solution(named(), give_up=options.give_up)
+    elif options.action == "check":
+        exercise.check(named())
+    elif options.action == "reset":
+        exercise.reset(named())
+    elif options.action == "open":
+        exercise.open(options.name)
 
 
 def recipe(options) -> Recipe | None:
@@ -162,10 +189,16 @@ def parser():
     new = verb("fetch", fetch_data)
     new.add_argument("name", help="cifar10, cifar100, mnist or fashion_mnist")
     new.add_argument("--data-dir", type=str, help="where to put it (or MINIREWIND_DATA)")
+
+    new = verb("learn", learn_about)
+    new.add_argument("action", nargs="?", default="status", choices=LEARN, help="one of " + ", ".join(LEARN))
+    new.add_argument("name", nargs="?", type=str, help="the exercise; for status and open, the lesson")
+    new.add_argument("--json", action="store_true", help="status for a script")
+    new.add_argument("--give-up", action="store_true", help="show the solution of an exercise that is not solved")
     return whole
 
 
-VERBS = {"compare": compare, "prune": prune_network, "report": draw, "fetch": fetch_data}
+VERBS = {"compare": compare, "prune": prune_network, "report": draw, "fetch": fetch_data, "learn": learn_about}
 
 
 def _brief(message: str, parser: argparse.ArgumentParser) -> str:

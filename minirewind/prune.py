@@ -107,8 +107,9 @@ def layer_densities(model: nn.Module) -> dict[str, float]:
     return {name: int(p.mask.sum()) / p.size for name, p in model.named_parameters() if p.prunable}
 
 
-def new_mask(model: nn.Module, state, density: float, method: Method = global_magnitude):
-    """The mask that leaves `density` of the model's prunable weights, chosen by `method` from the weights of `state`.
+def new_mask(model: nn.Module, state, density: float, method: Method | None = None):
+    """The mask that leaves `density` of the model's prunable weights, chosen from the weights of `state` by `method`,
+    global_magnitude if none is given.
 
     Counted against the dense network, and exact: keep_count(prunable, density) weights are left. Entries that are not
     prunable stay as they are.
@@ -125,6 +126,7 @@ def new_mask(model: nn.Module, state, density: float, method: Method = global_ma
         raise Error("the weights to prune hold NaN or infinity; nothing can be ranked by size")
     if keep > kept:
         raise Error(f"density {density:g} would keep {keep:,} weights, but only {kept:,} are left: masks only shrink")
+    method = global_magnitude if method is None else method
     chosen = method(weights, old.copy(), keep)
     name = getattr(method, "__name__", "the method")
     if not isinstance(chosen, type(old)):

@@ -70,21 +70,12 @@ def reinitialize(trained: State, early: State, mask, schedule, *, fresh: State):
     return start, rate, stop
 
 
-techniques: dict[str, Technique] = {
-    "fine_tuning": fine_tuning,
-    "weight_rewinding": weight_rewinding,
-    "lr_rewinding": lr_rewinding,
-    "weight_rewinding_low_lr": weight_rewinding_low_lr,
-    "reinitialize": reinitialize,
-}
-
-
 # ------------------------------------------------------------------------------------------ one round, and many of them
 
 
 def one_round(model: nn.Module, data: datasets.Data, recipe: Recipe, trained: State, early: State, technique: Technique,
               density: float, *, seed: int, round: int = 1, stream: int = 0,
-              method: prune.Method = prune.global_magnitude, report_every: int = 50,
+              method: prune.Method | None = None, report_every: int = 50,
               resume: State | None = None) -> Iterator[Record]:
     """Prune the network in the state `trained` to `density` and retrain it; the model ends in the state afterwards.
 

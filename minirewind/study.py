@@ -37,6 +37,8 @@ from .train import Recipe, Record, State
 NUMERICS = 1            # raised when the same settings lead to other numbers; older results are then refused
 PARTIAL_EVERY = 60      # seconds between the states a long run keeps on its way
 
+replaced: dict[str, str] = {}       # functions that a learner's run for (see learn.py), and the hash of their source
+
 PROTOCOLS = ("one_shot", "iterative", "paper_algorithm")
 TECHNIQUES = ("fine_tuning", "weight_rewinding", "lr_rewinding", "weight_rewinding_low_lr", "reinitialize")
 PRUNING = ("global_magnitude", "layerwise_magnitude", "random_mask")
@@ -234,11 +236,12 @@ class Store:
 
     def __init__(self, folder: Path, identity: dict):
         self.folder, self.identity = folder, identity
-        self.summaries: dict[Node, dict] = {}
+        self.summaries: dict[Path, dict] = {}
         self.key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).digest()
 
     def path(self, node: Node) -> Path:
         settings = {name: value for name, value in vars(node).items() if value != getattr(Node, name, None)}
+        settings |= {"replaced": replaced} if replaced else {}
         digest = hashlib.sha256(self.key + json.dumps(settings, sort_keys=True).encode()).hexdigest()
         return self.folder / "runs" / f"{node.name}-{digest[:8]}"
 
@@ -250,15 +253,15 @@ class Store:
 
     def summary(self, node: Node) -> dict:
         """What run.json says of a finished node, but for its history."""
-        if node not in self.summaries:
-            path = self.path(node) / "run.json"
+        path = self.path(node) / "run.json"
+        if path not in self.summaries:
             try:
-                self.summaries[node] = {key: value for key, value in json.loads(path.read_text()).items()
+                self.summaries[path] = {key: value for key, value in json.loads(path.read_text()).items()
                                         if key in ("density", "accuracy", "validation_accuracy", "seconds",
                                                    "layer_densities")}
             except (OSError, ValueError, AttributeError) as reason:
                 raise files.damaged(path, reason) from reason
-        return self.summaries[node]
+        return self.summaries[path]
 
     def save(self, node: Node, state: State, summary: dict) -> None:
         """Write the node's folder under another name, then rename it: it is there whole, or not at all."""
@@ -749,6 +752,9 @@ def one_shot_runs(study: Study) -> int:
 
 def check_travels(study: Study) -> None:
     """Networks reach the workers by import path: one defined in a notebook or a script runs with workers=1."""
+    if replaced:
+        raise Error(f"workers > 1 starts new processes, and in those your own {', '.join(replaced)} would not run;\n"
+                    "use workers=1")
     if not isinstance(study.network, str):
         try:
             found = models.imported(models.import_path(study.network))

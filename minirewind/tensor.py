@@ -221,7 +221,15 @@ class Function:
     def release(self) -> None:
         """Forget the inputs and everything `forward` kept: memory is freed while backward() is still walking."""
         vars(self).clear()
-        self.inputs = None
+        self.inputs = Released()
+
+
+class Released:
+    """In the place of a Function's inputs once backward() has passed it: a walk that comes here again is an Error."""
+
+    def __iter__(self):
+        raise Error("backward: this graph was already used and released by an earlier backward(); "
+                    "run the forward pass again")
 
 
 class Call(NamedTuple):
@@ -251,9 +259,6 @@ def topological_order(root: Tensor) -> list[Tensor]:
             seen.add(id(tensor))
             stack.append((tensor, True))
             if tensor.function is not None:
-                if tensor.function.inputs is None:
-                    raise Error("backward: this graph was already used and released by an earlier backward(); "
-                                "run the forward pass again")
                 stack.extend((x, False) for x in tensor.function.inputs if x.requires_grad)
     return order[::-1]
 
@@ -486,11 +491,12 @@ class Permute(Function):
     """z = x with its dimensions in the order `dims`"""
 
     def forward(self, x, dims):
-        self.back = tuple(dims.index(i) for i in range(len(dims)))
+        self.dims = dims
         return x.transpose(dims)
 
     def backward(self, dz):
-        return dz.transpose(self.back)
+        back = tuple(self.dims.index(i) for i in range(len(self.dims)))
+        return dz.transpose(back)
 
 
 class GetItem(Function):

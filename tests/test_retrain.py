@@ -66,7 +66,7 @@ def dense():
 def one_shot(dense, technique, t, density=0.3, **settings):
     """The state after one round of pruning and retraining for t steps, and its records."""
     model = Net().initialise(8)                         # where the model was before does not matter
-    technique = retrain.techniques[technique] if isinstance(technique, str) else technique
+    technique = getattr(retrain, technique) if isinstance(technique, str) else technique
     records = list(retrain.one_round(model, DATA, RECIPE, dense[T], dense[T - t], technique, density, seed=3,
                                      report_every=1, **settings))
     return train.State.copy(model), records
@@ -90,7 +90,7 @@ def test_each_technique_starts_as_the_table_says(dense, name, t, seed):
     mask = np.random.default_rng(seed).random(trained.mask.shape) < 0.5
     early = early.masked(np.random.default_rng(seed + 1).random(mask.shape) < 0.5, early.step)      # never used
     early = dataclasses.replace(early, weights=dense[T - t].weights, momentum=dense[T - t].momentum)
-    start, rate, stop = retrain.techniques[name](trained, early, mask, RECIPE.rates())
+    start, rate, stop = getattr(retrain, name)(trained, early, mask, RECIPE.rates())
 
     source = early if name.startswith("weight_rewinding") else trained
     assert (start.weights == np.where(mask, source.weights, 0)).all()
@@ -183,7 +183,7 @@ def test_retraining_twice_gives_the_same_bits_and_another_round_others(dense):
 def test_a_round_that_was_interrupted_goes_on_to_the_same_bits_and_the_same_sign_flips(dense, name):
     whole, records = one_shot(dense, name, 9)
     model = Net()
-    rest = retrain.one_round(model, DATA, RECIPE, dense[T], dense[T - 9], retrain.techniques[name], 0.3, seed=3,
+    rest = retrain.one_round(model, DATA, RECIPE, dense[T], dense[T - 9], getattr(retrain, name), 0.3, seed=3,
                              report_every=1)
     interrupted = [train.State.copy(model) for _ in itertools.islice(rest, 4)][-1]
     again, more = one_shot(dense, name, 9, resume=interrupted)
@@ -230,7 +230,7 @@ def test_iterative_rounds_shrink_one_mask_by_exact_counts(dense, name):
     model, trained = Net(), dense[T]
     for i in range(1, 6):
         before = trained.mask
-        list(retrain.one_round(model, DATA, RECIPE, trained, dense[T - 6], retrain.techniques[name], 0.8**i,
+        list(retrain.one_round(model, DATA, RECIPE, trained, dense[T - 6], getattr(retrain, name), 0.8**i,
                                seed=3, round=i))
         trained = train.State.copy(model)
         assert trained.step == T

@@ -1,0 +1,155 @@
+"""Lesson 00: what must hold of its two functions, and the wrong answers that are known."""
+
+import numpy as np
+
+from minirewind import data, prune
+from minirewind.data import Split
+from minirewind.learn import Exercise
+
+# ------------------------------------------------------------------------------------------------------------ data.take
+
+take = Exercise("data.take", hints=(
+    "You pick out image 7. Which label belongs to it now?",
+    "An array picks out many places at once: images[index], with an array of numbers as index. Do the same with the\n"
+    "labels, and make a new Split of both.",
+    "    return Split(split.images[...], split.labels[...])",
+))
+
+
+def numbered(count):
+    """Images that are their own number, and labels that are ten times it."""
+    return Split(np.arange(count, dtype=np.uint8).reshape(count, 1, 1, 1), 10 * np.arange(count))
+
+
+def taken(split, index):
+    """What the function gives back; a Split that is not possible is a message."""
+    try:
+        part = data.take(split, np.array(index))
+    except ValueError as reason:                # Split counts them
+        if "labels" not in str(reason):
+            raise
+        raise AssertionError(f"{len(index)} images were asked for, and all {len(split)} labels came with them. Each "
+                             f"image needs its own label: take the labels at the same places") from reason
+    assert part is not None, "nothing came back: did you forget the return?"
+    assert isinstance(part, Split), f"expected a Split, images and labels together; yours is a {type(part).__name__}"
+    return part
+
+
+@take.check
+def test_the_images_at_the_given_places_come_back():
+    part = taken(numbered(6), [4, 1])
+    got = part.images.ravel().tolist()
+    assert got != [0, 1], "you took the first two images, whatever the index says; it asked for numbers 4 and 1"
+    assert got == [4, 1], f"images number 4 and 1 were asked for, in this order; yours are {got}"
+
+
+@take.check
+def test_every_image_keeps_its_label():
+    part = taken(numbered(6), [4, 1])
+    got = part.labels.tolist()
+    assert got != [0, 10], (
+        "image 4 now has the label of image 0: the images were picked out by the index, the labels from the front. "
+        "Take the labels at the same places")
+    assert got == [40, 10], f"images 4 and 1 have the labels 40 and 10, yours are {got}"
+
+
+@take.check
+def test_an_image_may_be_taken_twice_and_the_original_stays():
+    whole = numbered(5)
+    part = taken(whole, [3, 3, 0])
+    assert part.images.ravel().tolist() == [3, 3, 0], (
+        f"image 3 was asked for twice: expected 3, 3, 0, yours are {part.images.ravel().tolist()}")
+    assert part.labels.tolist() == [30, 30, 0], f"expected the labels 30, 30, 0, yours are {part.labels.tolist()}"
+    assert len(whole) == 5, "the Split that you were given has changed; make a new one"
+
+
+take.wrong("""
+def take(split, index):
+    return Split(split.images[index], split.labels)
+""", says="all 6 labels came with them")
+take.wrong("""
+def take(split, index):
+    return Split(split.images[index], split.labels[: len(index)])
+""", says="the label of image 0")
+take.wrong("""
+def take(split, index):
+    Split(split.images[index], split.labels[index])
+""", says="did you forget the return")
+take.wrong("""
+def take(split, index):
+    return Split(split.images[: len(index)], split.labels[: len(index)])
+""", says="the first two images")
+
+
+# ------------------------------------------------------------------------------------------------------ prune.rounds_to
+
+rounds = Exercise("prune.rounds_to", hints=(
+    "After the first round 80 are left of 100. How many does the second round remove: 20, or fewer?",
+    "Each round leaves 0.8 times what was there. Begin with everything, 1.0, multiply by 0.8 until it is no more than\n"
+    "density, and count. Numbers on a computer are not quite exact: compare with density * (1 + 1e-9).",
+    """
+    kept, count = 1.0, 0
+    while kept > density * (1 + 1e-9):
+        kept = ...
+        count = ...
+    return count
+    """))
+
+
+@rounds.check
+def test_each_round_removes_a_fifth_of_what_is_left():
+    got = prune.rounds_to(0.3)
+    assert got is not None, "nothing came back: did you forget the return?"
+    assert got != 4, (
+        "for 0.3 you say 4 rounds: that is a fifth of the BEGINNING each time (0.8, 0.6, 0.4, 0.2). Each round removes "
+        "a fifth of what is LEFT: 0.8, 0.64, 0.512, 0.41, 0.328, 0.262")
+    assert got != 5, (
+        "after 5 rounds 0.328 is left, and that is more than 0.3: go on until no more than that is left, so round up")
+    assert got == 6, f"0.8, 0.64, 0.512, 0.41, 0.328, 0.262: no more than 0.3 is left after 6 rounds; you say {got}"
+
+
+@rounds.check
+def test_a_tenth_takes_eleven_rounds():
+    got = prune.rounds_to(0.1)
+    assert got == 11, f"after 10 rounds 0.107 is left, after 11 it is 0.086; you say {got}"
+
+
+@rounds.check
+def test_rounding_errors_cost_no_round():
+    for count in range(1, 30):
+        got = prune.rounds_to(0.8**count)
+        assert got != count + 1, (
+            f"exactly {count} rounds lead to 0.8**{count} = {0.8**count!r}, you say {got}. Multiplying again and again "
+            f"leaves tiny errors behind, and one more round. Allow for them: compare with density * (1 + 1e-9)")
+        assert got == count, f"exactly {count} rounds lead to 0.8**{count}, you say {got}"
+
+
+@rounds.check
+def test_nothing_to_remove_takes_no_round():
+    got = prune.rounds_to(1.0)
+    assert got == 0, f"everything (1.0) is there without any round; you say {got}"
+
+
+rounds.wrong("""
+def rounds_to(density):
+    return math.ceil((1 - density) / 0.2 - 1e-9)
+""", says="of the BEGINNING each time")
+rounds.wrong("""
+def rounds_to(density):
+    return round(math.log(density) / math.log(0.8))
+""", says="so round up")
+rounds.wrong("""
+def rounds_to(density):
+    kept, count = 1.0, 0
+    while kept > density:
+        kept, count = kept * 0.8, count + 1
+    return count
+""", says="tiny errors")
+rounds.wrong("""
+def rounds_to(density):
+    kept, count = 1.0, 0
+    while kept > density:
+        kept * 0.8
+        count += 1
+    return count
+""", says="loop without an end")

@@ -1,0 +1,204 @@
+"""The drawings of the lessons: images, an array and its memory, broadcasting, the graph of a computation."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .tensor import Tensor, topological_order
+
+INK, PALE, WARM, COOL = "#222222", "#dddddd", "#d95f02", "#1b6ca8"
+
+
+def images(arrays, titles=None, columns: int = 10, size: float = 1.1, symmetric: bool = False):
+    """Images (H, W) side by side on one scale, each with its title; `symmetric`: red above zero, blue below."""
+    plt = _pyplot()
+    most = max(float(abs(np.asarray(array)).max()) for array in arrays) or 1.0
+    look: dict[str, Any] = {"cmap": "RdBu_r" if symmetric else "gray_r", "vmin": -most if symmetric else 0.0}
+    rows = -(-len(arrays) // columns)
+    columns = min(columns, len(arrays))
+    figure, axes = plt.subplots(rows, columns, figsize=(size * columns, (size + 0.25) * rows), squeeze=False,
+                                layout="constrained")
+    for axis in axes.flat:
+        axis.axis("off")
+    for i, (axis, array) in enumerate(zip(axes.flat, arrays)):
+        axis.imshow(np.asarray(array).squeeze(), vmax=most, **look)
+        if titles is not None:
+            axis.set_title(str(titles[i]), fontsize=9, color=INK)
+    return _shown(figure)
+
+
+def memory(array, base=None, title: str = ""):
+    """A 2-dimensional array above, and below the row of memory that it reads; equal colours are the same number.
+
+    `base` is the array that owns the memory, if `array` is a view of it.
+    """
+    plt = _pyplot()
+    base = array if base is None else base
+    flat = base.reshape(-1)
+    steps = [stride // array.itemsize for stride in array.strides]
+    start = (array.__array_interface__["data"][0] - base.__array_interface__["data"][0]) // array.itemsize
+    where = start + sum(step * index for step, index in zip(steps, np.indices(array.shape)))      # (rows, columns)
+    colours = plt.get_cmap("viridis")(np.linspace(0.25, 0.95, flat.size))
+    wide = max(flat.size, array.shape[1] + 6)
+    figure, axis = plt.subplots(figsize=(0.5 * wide, 0.5 * (array.shape[0] + 4.2)), layout="constrained")
+    left = (wide - array.shape[1]) / 2
+    for (row, column), place in np.ndenumerate(where):
+        _cell(axis, left + column, -row, array[row, column], colours[place])
+    read = set(where.ravel().tolist())
+    bottom = -array.shape[0] - 2.2
+    for place, value in enumerate(flat):
+        _cell(axis, (wide - flat.size) / 2 + place, bottom, value, colours[place] if place in read else "white")
+        axis.text((wide - flat.size) / 2 + place + 0.5, bottom - 0.35, place, ha="center", va="center", fontsize=7,
+                  color="grey")
+    axis.text(left + array.shape[1] / 2, 1.5, f"{title}   shape {array.shape}, strides {tuple(steps)}".strip(),
+              ha="center", va="center", fontsize=10, color=INK)
+    axis.text(left + array.shape[1] + 0.3, 0.5, f"right: {steps[1]:+d}", va="center", fontsize=9, color=COOL)
+    axis.text(left - 0.3, -array.shape[0] / 2 + 1, f"down: {steps[0]:+d}", va="center", ha="right", fontsize=9,
+              color=WARM)
+    axis.text(wide / 2, bottom + 1.5, "in memory", ha="center", va="center", fontsize=9, color="grey")
+    axis.set(xlim=(-0.2, wide + 0.2), ylim=(bottom - 0.8, 2), aspect="equal")
+    axis.axis("off")
+    return _shown(figure)
+
+
+def broadcast(x, y, names=("x", "y", "x + y"), result=None):
+    """x, y and their sum as grids of one shape: numbers that memory holds are framed, repeated ones are pale."""
+    plt = _pyplot()
+    x, y = np.asarray(x), np.asarray(y)
+    result = x + y if result is None else result
+    rows, columns = np.atleast_2d(result).shape
+    figure, axis = plt.subplots(figsize=(0.5 * (3 * columns + 5), 0.5 * (rows + 2)), layout="constrained")
+    for number, (array, name) in enumerate(zip((x, y, result), names)):
+        left = number * (columns + 2)
+        whole = np.broadcast_to(array, np.atleast_2d(result).shape)
+        own = np.zeros(whole.shape, bool)
+        own[tuple(slice(0, size) for size in (1, 1, *array.shape)[-2:])] = True
+        for (row, column), value in np.ndenumerate(whole):
+            _cell(axis, left + column, -row, value, "#fdd9b5" if own[row, column] else "white",
+                  INK if own[row, column] else "#aaaaaa", PALE if not own[row, column] else INK)
+        axis.text(left + columns / 2, 1.5, f"{name}  {array.shape}", ha="center", va="center", fontsize=10, color=INK)
+        if number < 2:
+            axis.text(left + columns + 1, -rows / 2 + 1, "+="[number], ha="center", va="center", fontsize=14)
+    axis.set(xlim=(-0.3, 3 * columns + 4.3), ylim=(-rows + 0.7, 2), aspect="equal")
+    axis.axis("off")
+    return _shown(figure)
+
+
+def sums(dz, row, column, number):
+    """The gradient dz of a broadcast result, and what becomes of it: a row's below, a column's beside, a number's."""
+    plt = _pyplot()
+    rows, columns = dz.shape
+    figure, axis = plt.subplots(figsize=(0.5 * (columns + 7), 0.5 * (rows + 4.4)), layout="constrained")
+    for grid, left, top in ((dz, 0, 0), (np.reshape(row, (1, -1)), 0, -rows - 1), (np.reshape(column, (-1, 1)),
+                            columns + 1, 0), (np.reshape(number, (1, 1)), columns + 1, -rows - 1)):
+        for (i, j), value in np.ndenumerate(grid):
+            _cell(axis, left + j, top - i, value, "white" if grid is dz else "#fdd9b5")
+    arrow = {"arrowstyle": "-|>", "color": COOL, "linewidth": 1.4}
+    for j in range(columns):
+        axis.annotate("", (j + 0.5, -rows), (j + 0.5, -rows + 1), arrowprops=arrow)
+    for i in range(rows):
+        axis.annotate("", (columns + 1, 0.5 - i), (columns, 0.5 - i), arrowprops=arrow)
+    axis.text(columns / 2, 1.4, "dz", ha="center", va="center", fontsize=10)
+    axis.text(columns / 2, -rows - 1.6, f"gradient of a row {np.shape(row)}", ha="center", va="center", fontsize=9)
+    axis.text(columns + 2.3, -rows / 2 + 1, f"of a column\n{np.shape(column)}", va="center", fontsize=9)
+    axis.text(columns + 2.3, -rows - 0.5, f"of a number\n{np.shape(number)}", va="center", fontsize=9)
+    axis.set(xlim=(-0.5, columns + 6), ylim=(-rows - 2.1, 2), aspect="equal")
+    axis.axis("off")
+    return _shown(figure)
+
+
+def graph(result: Tensor, upto: int | None = None, **names: Tensor):
+    """The graph of a computation, leaves below, each tensor with the operation that made it.
+
+    `names` label tensors: graph(z, x=x, y=y). With `upto`, the walk of backward() after so many tensors: those it has
+    been at are filled, with their number in the walk.
+    """
+    plt = _pyplot()
+    order = topological_order(result)
+    label = {id(tensor): name for name, tensor in names.items()}
+    height: dict[int, int] = {}
+    for tensor in order[::-1]:
+        height[id(tensor)] = 1 + max((height[id(x)] for x in _inputs(tensor)), default=-1)
+    levels: dict[int, list[Tensor]] = {}
+    for tensor in order:
+        levels.setdefault(height[id(tensor)], []).append(tensor)
+    middle = {id(t): (2.4 * (i - (len(level) - 1) / 2), 1.5 * height[id(t)])
+              for level in levels.values() for i, t in enumerate(level)}
+    widest = max(map(len, levels.values()))
+    figure, axis = plt.subplots(figsize=(1.6 * widest + 1.6, 1.0 * len(levels) + 0.4), layout="constrained")
+    for tensor in order:
+        x1, y1 = middle[id(tensor)]
+        inputs = _inputs(tensor)
+        for i, x in enumerate(inputs):
+            x0, y0 = middle[id(x)]
+            twice = 0.25 * (2 * i - len(inputs) + 1) if len({id(each) for each in inputs}) < len(inputs) else 0.0
+            skips = 0.3 if height[id(tensor)] - height[id(x)] > 1 and x0 == x1 else 0.0
+            axis.annotate("", (x1, y1 - 0.36), (x0, y0 + 0.36), arrowprops={
+                "arrowstyle": "-|>", "color": "grey", "connectionstyle": f"arc3,rad={twice or skips}"})
+    for number, tensor in enumerate(order, 1):
+        reached = upto is not None and number <= upto
+        made = "" if tensor.function is None else type(tensor.function).__name__
+        text = "\n".join(filter(None, (label.get(id(tensor), ""), made))) or "leaf"
+        axis.text(*middle[id(tensor)], text, ha="center", va="center", fontsize=10, color="white" if reached else INK,
+                  bbox={"boxstyle": "round,pad=0.4", "facecolor": WARM if reached else
+                        ("#e8f1f8" if tensor.function is None else "white"), "edgecolor": INK})
+        if reached:
+            x1, y1 = middle[id(tensor)]
+            axis.text(x1 + 0.75, y1, f"{number}.", ha="left", va="center", fontsize=10, color=WARM)
+    axis.set(xlim=(-1.2 * widest - 0.4, 1.2 * widest + 0.4), ylim=(-0.6, 1.5 * (len(levels) - 1) + 0.6))
+    axis.axis("off")
+    return _shown(figure)
+
+
+def slide(function: Callable[..., Any], **ranges):
+    """Call `function` again whenever a slider moves: slide(draw, k=(0, 10)). The last number, if a third, is the start.
+
+    Without ipywidgets it is called once, with the starts.
+    """
+    starts = {name: span[2] if len(span) > 2 else span[0] for name, span in ranges.items()}
+    try:
+        import ipywidgets
+        from IPython import get_ipython
+        live = get_ipython() is not None
+    except ImportError:
+        live = False
+    if not live:
+        function(**starts)
+        return
+    ipywidgets.interact(function, **{
+        name: ipywidgets.IntSlider(min=span[0], max=span[1], value=starts[name], description=name,
+                                   continuous_update=False)
+        for name, span in ranges.items()})
+
+
+def _inputs(tensor: Tensor) -> list[Tensor]:
+    return [] if tensor.function is None else [x for x in tensor.function.inputs if x.requires_grad]
+
+
+def _cell(axis, x, y, value, face, ink=INK, edge=INK):
+    from matplotlib.patches import Rectangle
+
+    dark = not isinstance(face, str) and sum(face[:3]) < 1.4
+    axis.add_patch(Rectangle((x, y), 1, 1, facecolor=face, edgecolor=edge, linewidth=0.8))
+    axis.text(x + 0.5, y + 0.5, f"{value:.3g}", ha="center", va="center", fontsize=9, color="white" if dark else ink)
+
+
+def _pyplot():
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def _shown(figure):
+    """Show the figure in the notebook at once, and let go of it; elsewhere hand it back."""
+    try:
+        from IPython import get_ipython
+        from IPython.display import display
+    except ImportError:
+        return figure
+    if get_ipython() is None:
+        return figure
+    display(figure)
+    _pyplot().close(figure)
+    return None
