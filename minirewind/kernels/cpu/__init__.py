@@ -31,7 +31,7 @@ def compiled() -> type[Reference]:
     process.prepare_numba()
     users_folder, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(process.cache_folder())
     try:
-        from . import arithmetic, convolution, layout, loss, normalisation, pooling, update
+        from . import arithmetic, convolution, layout, loss, normalisation, pooling, sparse, update
     finally:
         numba.config.CACHE_DIR = users_folder
 
@@ -47,6 +47,10 @@ def compiled() -> type[Reference]:
         conv2d = staticmethod(convolution.conv2d)
         conv2d_input_gradient = staticmethod(convolution.conv2d_input_gradient)
         conv2d_weight_gradient = staticmethod(convolution.conv2d_weight_gradient)
+        sparse_pays = staticmethod(sparse.sparse_pays)
+        sparse_conv2d = staticmethod(sparse.sparse_conv2d)
+        sparse_conv2d_input_gradient = staticmethod(sparse.sparse_conv2d_input_gradient)
+        sparse_conv2d_weight_gradient = staticmethod(sparse.sparse_conv2d_weight_gradient)
         max_pool2d = staticmethod(pooling.max_pool2d)
         max_pool2d_gradient = staticmethod(pooling.max_pool2d_gradient)
         avg_pool2d = staticmethod(pooling.avg_pool2d)

@@ -82,7 +82,7 @@ def whole_vectors(memory, lanes):
 
 def chunks_of(jobs, size):
     """In how many partial sums of `size` numbers to add up the jobs: 16 for 16 cores, fewer where they are large."""
-    return min(jobs, 16, max(4, 2**19 // size))
+    return min(jobs, 16, max(4, 2**19 // max(size, 1)))
 
 
 def batch_innermost(x):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .. import process
-from . import arithmetic, augment, convolution, loss, normalisation, pooling, update
+from . import arithmetic, augment, convolution, loss, normalisation, pooling, sparse, update
 
 
 class Reference:
@@ -39,6 +39,11 @@ class Reference:
     conv2d = staticmethod(convolution.conv2d)
     conv2d_input_gradient = staticmethod(convolution.conv2d_input_gradient)
     conv2d_weight_gradient = staticmethod(convolution.conv2d_weight_gradient)
+    sparse_entries = staticmethod(sparse.sparse_entries)
+    sparse_pays = staticmethod(sparse.sparse_pays)
+    sparse_conv2d = staticmethod(sparse.sparse_conv2d)
+    sparse_conv2d_input_gradient = staticmethod(sparse.sparse_conv2d_input_gradient)
+    sparse_conv2d_weight_gradient = staticmethod(sparse.sparse_conv2d_weight_gradient)
     max_pool2d = staticmethod(pooling.max_pool2d)
     max_pool2d_gradient = staticmethod(pooling.max_pool2d_gradient)
     avg_pool2d = staticmethod(pooling.avg_pool2d)
