@@ -49,7 +49,8 @@ def main():
     calls = {"ours": our_step(model, x, y)}
     if options.against:
         calls |= torch_steps(options, model, x, y)
-    print(f"{options.network}, batch {options.batch}, density {options.density:g}, {options.threads} threads", flush=True)
+    print(f"{options.network}, batch {options.batch}, density {options.density:g}, {options.threads} threads",
+          flush=True)
     steps = timing.interleaved(calls, options.seconds)
     batch = timing.interleaved({"batch": lambda: mr.data.batch(data, options.batch, clock, model_backend(model))}, 5)
     for name, measured in (steps | batch).items():

@@ -31,7 +31,7 @@ def compiled() -> type[Reference]:
     process.prepare_numba()
     users_folder, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(process.cache_folder())
     try:
-        from . import arithmetic, convolution, layout, loss, normalisation, pooling, sparse, update
+        from . import arithmetic, convolution, layout, loss, maps, normalisation, pooling, sparse, update
     finally:
         numba.config.CACHE_DIR = users_folder
 
@@ -62,6 +62,7 @@ def compiled() -> type[Reference]:
         relu_gradient = staticmethod(normalisation.relu_gradient)
         cross_entropy = staticmethod(loss.cross_entropy)
         cross_entropy_gradient = staticmethod(loss.cross_entropy_gradient)
+        run_maps = staticmethod(maps.run_maps)
         sgd = staticmethod(update.sgd)
 
     return Cpu

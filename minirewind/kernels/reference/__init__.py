@@ -3,7 +3,7 @@
 import numpy as np
 
 from .. import process
-from . import arithmetic, augment, convolution, loss, normalisation, pooling, sparse, update
+from . import arithmetic, augment, convolution, loss, maps, normalisation, pooling, sparse, update
 
 
 class Reference:
@@ -55,5 +55,6 @@ class Reference:
     relu_gradient = staticmethod(normalisation.relu_gradient)
     cross_entropy = staticmethod(loss.cross_entropy)
     cross_entropy_gradient = staticmethod(loss.cross_entropy_gradient)
+    run_maps = staticmethod(maps.run_maps)
     sgd = staticmethod(update.sgd)
     crop_flip_normalise = staticmethod(augment.crop_flip_normalise)
