@@ -26,6 +26,7 @@ import numpy as np
 
 from . import files, functional, models, nn, tensor
 from .errors import Error
+from .kernels import maps
 from .kernels.maps import Filter, Segment
 from .tensor import Call, Function, Tensor
 
@@ -238,10 +239,11 @@ class Program:
     def __init__(self, graph: Graph):
         self.graph = graph
         folded = fold(graph)
-        self.many = with_ends([self.side_by_side(part) for part in folded], graph.output)
         flat = graph.backend.name == "cpu" and graph.dtype == np.float32 and any(
             isinstance(part, Filter) for part in folded)
-        self.one = with_ends(self.one_by_one(folded), graph.output) if flat else None
+        self.one = with_ends(self.in_maps(folded, 1), graph.output) if flat else None
+        self.many = with_ends(self.in_maps(folded, maps.BLOCK) if flat else
+                              [self.side_by_side(part) for part in folded], graph.output)
         self.lock = threading.Lock()            # the flat maps of one image lie in one place
 
     def __call__(self, images) -> np.ndarray:
@@ -292,8 +294,8 @@ class Program:
             return [y]
         return Step(run, reads, (part.output,))
 
-    def one_by_one(self, folded: list[Operation | Filter]) -> list[Step]:
-        """The steps for one image; convolutions that follow one another are one step, in flat maps."""
+    def in_maps(self, folded: list[Operation | Filter], block: int) -> list[Step]:
+        """Steps in flat maps, `block` images side by side; convolutions that follow one another are one step."""
         backend, shapes = self.graph.backend, self.graph.shapes
         steps: list[Step] = []
         for is_chain, parts in itertools.groupby(folded, lambda part: isinstance(part, Filter)):
@@ -304,7 +306,7 @@ class Program:
             made = {f.output for f in chain}
             needed = {self.graph.output}.union(*(reads_of(part) for part in folded if part.output not in made))
             values = {x for f in chain for x in (f.x, f.residual, f.output) if x is not None}
-            segment = Segment(chain, {x: shapes[x] for x in values}, needed)
+            segment = Segment(chain, {x: shapes[x] for x in values}, needed, block)
             steps.append(Step(lambda *images, segment=segment: segment(backend, *images),
                               segment.inputs, segment.outputs))
         return steps

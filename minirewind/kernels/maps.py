@@ -1,4 +1,4 @@
-"""One image at a time: channel maps laid flat, with zeros between them, so that a tap is a shift.
+"""A whole network on one image, or a few: channel maps laid flat, with zeros between them, so that a tap is a shift.
 
 With a single image there is no batch to run along; the vectors run along the pixels instead. A map of H x W pixels lies
 in one long array, the *arena*, row after row, with `margin` zeros behind every row and as many rows of zeros behind the
@@ -12,6 +12,9 @@ the edges too:
 
 A kept weight is one multiplication of a whole shifted map. A stride is taken out first: the pixels of each phase (every
 second row and column, say) become channels of their own, and on those the filter moves by one.
+
+Many images go through in the same way, BLOCK of them side by side: a pixel is then BLOCK numbers, one of each image.
+Each thread takes its own block through the whole network, so that its maps never leave the cache.
 """
 
 import itertools
@@ -19,12 +22,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-WIDE = 128      # the most pixels that a kernel computes at a time: behind the last row there is room for its overhang
+from . import process
+
+WIDE = 128      # the most numbers that a kernel computes at a time: behind the last row there is room for its overhang
+BLOCK = 16      # images side by side
 PHASES, CONVOLVE = 0, 1
 
 LAYER = np.dtype([(name, np.int64) for name in (
     "kind",                                              # PHASES or CONVOLVE
-    "x", "x_channels", "x_plane", "x_row",               # its first pixel, how many maps, floats per map and per row
+    "x", "x_channels", "x_plane", "x_row",               # its first pixel, how many maps, pixels per map and per row
     "x_height", "x_width",
     "y", "channels", "plane", "row", "height", "width",  # the same for the result
     "residual",                                          # what is added, laid out as the result; -1: nothing
@@ -66,26 +72,29 @@ class Plane:
         mine.reach = max(mine.reach, theirs.reach)
         theirs.parent = mine
 
-    def lay(self, margin: int) -> None:
-        """Decide the distances between rows and between maps."""
+    def lay(self, margin: int, block: int) -> None:
+        """Decide the distances between rows and between maps, in pixels."""
         self.row = self.root().reach + margin
         pixels = self.height * self.row
-        self.plane = max(pixels + margin * self.row, pixels + -pixels % WIDE)
+        self.plane = max(pixels + margin * self.row, pixels + -pixels % (WIDE // block))
 
-    def view(self, arena) -> np.ndarray:
-        """Its pixels in the arena, (1, channels, height, width)."""
-        strides = tuple(arena.itemsize * distance for distance in (0, self.plane, self.row, 1))
-        shape = 1, self.channels, self.height, self.width
-        return np.lib.stride_tricks.as_strided(arena[self.start :], shape, strides)
+    def view(self, arenas) -> np.ndarray:
+        """Its pixels in the arenas (arena, pixel, block), as (arena, block, channels, height, width)."""
+        arena, pixel, image = arenas.strides
+        strides = arena, image, self.plane * pixel, self.row * pixel, pixel
+        shape = arenas.shape[0], arenas.shape[2], self.channels, self.height, self.width
+        return np.lib.stride_tricks.as_strided(arenas[:, self.start :], shape, strides)
 
 
 class Segment:
-    """Convolutions that follow one another, as a table for the kernel `run_maps`, and the arena they work in.
+    """Convolutions that follow one another, as a table for the kernel `run_maps`, and the arenas they work in.
 
-    `sizes` gives the (channels, height, width) of each value, `wanted` names the values that are needed afterwards.
+    `sizes` gives the (channels, height, width) of each value, `wanted` names the values that are needed afterwards,
+    `block` is the number of images side by side: 1 or BLOCK.
     """
 
-    def __init__(self, filters: list[Filter], sizes: dict[int, tuple], wanted: set[int]):
+    def __init__(self, filters: list[Filter], sizes: dict[int, tuple], wanted: set[int], block: int = 1):
+        self.block = block
         made = {f.output for f in filters}
         read = [value for f in filters for value in (f.x, f.residual) if value is not None]
         self.inputs = tuple(dict.fromkeys(value for value in read if value not in made))
@@ -94,11 +103,10 @@ class Segment:
         self.margin = max(itertools.chain(*(f.padding for f in filters)))
         steps = self.steps(filters)
         for plane in self.planes.values():
-            plane.lay(self.margin)
-        self.arena = np.zeros(self.allocate(steps), np.float32)
+            plane.lay(self.margin, block)
+        self.size = self.allocate(steps)
         self.fill(steps)
-        self.sources = [self.planes[value].view(self.arena) for value in self.inputs]
-        self.results = [self.planes[value].view(self.arena) for value in self.outputs]
+        self.make_arenas(1)
 
     def steps(self, filters: list[Filter]) -> list[tuple]:
         """(what it reads, what it makes, the filter or None for phases), in order; the planes of phases are made."""
@@ -165,7 +173,7 @@ class Segment:
                 layer["residual"] = self.planes[f.residual].start
             output, offset = shifts(f, x)
             starts.append(count + np.searchsorted(output, np.arange(1, y.channels + 1)))
-            offsets.append(offset)
+            offsets.append(offset * self.block)
             values.append(f.weight[f.weight != 0])
             biases.append(f.bias)
             count, rows = count + len(offset), rows + y.channels
@@ -174,14 +182,41 @@ class Segment:
         convolutions = self.table[self.table["kind"] == CONVOLVE]
         ends = convolutions["first"] + convolutions["channels"]
         kept = self.start[ends] - self.start[convolutions["first"]]
-        self.work = int((kept * convolutions["height"] * convolutions["row"]).sum())
+        self.work = int((kept * convolutions["height"] * convolutions["row"]).sum()) * self.block
+
+    def make_arenas(self, count: int) -> None:
+        """Zeros to work in, beginning at a cache line, and where the images and the results lie in them."""
+        raw = np.zeros(count * self.size * self.block + 16, np.float32)
+        first = -raw.__array_interface__["data"][0] % 64 // 4
+        self.arenas = raw[first : first + count * self.size * self.block].reshape(count, self.size, self.block)
+        self.sources = [self.planes[value].view(self.arenas) for value in self.inputs]
+        self.results = [self.planes[value].view(self.arenas) for value in self.outputs]
 
     def __call__(self, backend, *images) -> list[np.ndarray]:
-        """The wanted values of one image: arrays (1, C, H, W)."""
+        """The wanted values of some images: arrays (N, C, H, W)."""
+        N = len(images[0])
+        results = [backend.empty((N, *result.shape[2:])) for result in self.results]
+        count = min(process.threads(), -(-N // self.block)) if self.block > 1 else 1
+        if count > len(self.arenas):
+            self.make_arenas(count)
+        for first in range(0, N, count * self.block):
+            self.run(backend, [x[first : first + count * self.block] for x in images],
+                     [result[first : first + count * self.block] for result in results])
+        return results
+
+    def run(self, backend, images, results) -> None:
+        """As many images as the arenas take, or fewer."""
+        N = len(images[0])
+        full, count = divmod(N, self.block)[0], -(-N // self.block)
         for source, x in zip(self.sources, images):
-            source[...] = x
-        backend.run_maps(self.arena, self.table, self.start, self.offset, self.value, self.bias, self.work)
-        return [result.copy() for result in self.results]
+            source[:full] = x[: full * self.block].reshape(full, self.block, *x.shape[1:])
+            if full < count:
+                source[full, : N - full * self.block] = x[full * self.block :]
+        backend.run_maps(self.arenas[:count], self.table, self.start, self.offset, self.value, self.bias, self.work)
+        for result, y in zip(results, self.results):
+            result[: full * self.block] = y[:full].reshape(full * self.block, *result.shape[1:])
+            if full < count:
+                result[full * self.block :] = y[full, : N - full * self.block]
 
 
 def shifts(f: Filter, x: Plane):

@@ -1,6 +1,7 @@
-"""One image through a chain of convolutions, in flat channel maps: `kernels/maps.py` draws them and makes the table.
+"""Images through a chain of convolutions, in flat channel maps: `kernels/maps.py` draws them and makes the table.
 
 The whole chain is one call: between Python's calls of twenty kernels a single image would wait longer than it computes.
+A single image's channels are shared among the threads, layer by layer; of many images each thread takes its own.
 """
 
 from numba import prange
@@ -10,57 +11,82 @@ from .compiling import Kernel, function, helper
 from .layout import takes
 from .simd import LANES, add_row, constant_rows, outer_product, positive_rows, store_rows
 
-SPAN = 8        # vectors of pixels in registers at a time: eight sums under way that do not wait for each other
+SPAN = 8        # vectors in registers at a time: eight sums under way that do not wait for each other
 
 
-def run_maps(arena, table, start, offset, value, bias, work):
+def run_maps(arenas, table, start, offset, value, bias, work):
     """As the reference's."""
-    if not takes(arena):
-        reference.maps.run_maps(arena, table, start, offset, value, bias, work)
+    count, size, block = arenas.shape
+    flat = arenas.reshape(count, size * block)
+    if not takes(arenas):
+        reference.maps.run_maps(arenas, table, start, offset, value, bias, work)
+    elif block == 1:
+        run_channels(work / 100, flat[0], block, table, start, offset, value, bias)
     else:
-        run_table(work / 100, arena, table, start, offset, value, bias)
+        run_blocks(count * work / 20, flat, block, table, start, offset, value, bias)
 
 
 @Kernel
-def run_table(arena, table, start, offset, value, bias):
+def run_channels(arena, block, table, start, offset, value, bias):
     """Layer after layer; the channels of a layer are shared among the threads."""
     for n in range(len(table)):
         for k in prange(table[n].channels):
             if table[n].kind == 1:
-                convolve_channel(arena, table[n], k, start, offset, value, bias)
+                for v in range(0, table[n].height * table[n].row * block, SPAN * LANES):
+                    convolve_tile(arena, block, table[n], k, v, start, offset, value, bias)
+                clear_edges(arena, block, table[n], k)
             else:
-                copy_phase(arena, table[n], k)
+                copy_phase(arena, block, table[n], k)
 
 
-@function
-def convolve_channel(arena, layer, k, start, offset, value, bias):
-    """y[k] = relu(bias + residual + every kept weight times its shifted map), zeros where the padding is."""
-    row, size, y = layer.first + k, layer.height * layer.row, layer.y + k * layer.plane
-    for v in range(0, size, SPAN * LANES):
-        tile = constant_rows(1, SPAN, bias, row)
-        if layer.residual >= 0:
-            tile = add_row(tile, arena, layer.residual + k * layer.plane + v)
-        tile = add_kept(tile, arena, layer.x + v, start[row], start[row + 1], offset, value)
-        if layer.relu:
-            tile = positive_rows(tile)
-        store_rows(arena, y + v, 0, tile, 1)
-    for i in range(layer.height):
-        for j in range(layer.width, layer.row):
-            arena[y + i * layer.row + j] = 0
-    for v in range(size, -(-size // (SPAN * LANES)) * SPAN * LANES):
-        arena[y + v] = 0
+@Kernel
+def run_blocks(arenas, block, table, start, offset, value, bias):
+    """Arena after arena, shared among the threads; all channels of one place in turn, which read the same pixels."""
+    for a in prange(len(arenas)):
+        for n in range(len(table)):
+            if table[n].kind == 1:
+                for v in range(0, table[n].height * table[n].row * block, SPAN * LANES):
+                    for k in range(table[n].channels):
+                        convolve_tile(arenas[a], block, table[n], k, v, start, offset, value, bias)
+            for k in range(table[n].channels):
+                if table[n].kind == 1:
+                    clear_edges(arenas[a], block, table[n], k)
+                else:
+                    copy_phase(arenas[a], block, table[n], k)
+
+
+@helper
+def convolve_tile(arena, block, layer, k, v, start, offset, value, bias):
+    """y[k] from number v on = relu(bias + residual + every kept weight times its shifted map), for one tile."""
+    row = layer.first + k
+    tile = constant_rows(1, SPAN, bias, row)
+    if layer.residual >= 0:
+        tile = add_row(tile, arena, (layer.residual + k * layer.plane) * block + v)
+    tile = add_kept(tile, arena, layer.x * block + v, start[row], start[row + 1], offset, value)
+    if layer.relu:
+        tile = positive_rows(tile)
+    store_rows(arena, (layer.y + k * layer.plane) * block + v, 0, tile, 1)
 
 
 @helper
 def add_kept(tile, arena, x, first, last, offset, value):
-    """What the kept weights [first, last) add to a run of pixels that begins at x."""
+    """What the kept weights [first, last) add to a run of numbers that begins at x."""
     for entry in range(first, last):
         tile = outer_product(tile, value, entry, arena, x + offset[entry])
     return tile
 
 
 @function
-def copy_phase(arena, layer, k):
+def clear_edges(arena, block, layer, k):
+    """Zeros again where there are no pixels."""
+    y, pixels, tile = layer.y + k * layer.plane, layer.height * layer.row, SPAN * LANES
+    for i in range(layer.height):
+        arena[(y + i * layer.row + layer.width) * block : (y + (i + 1) * layer.row) * block] = 0
+    arena[(y + pixels) * block : y * block + (pixels * block + tile - 1) // tile * tile] = 0
+
+
+@function
+def copy_phase(arena, block, layer, k):
     """y[k] = every so manieth pixel of the map that it comes from."""
     phase, channel = k // layer.x_channels, k % layer.x_channels
     x, y = layer.x + channel * layer.x_plane, layer.y + k * layer.plane
@@ -69,4 +95,6 @@ def copy_phase(arena, layer, k):
         for j in range(layer.width):
             q = j * layer.horizontal + phase % layer.horizontal
             inside = p < layer.x_height and q < layer.x_width
-            arena[y + i * layer.row + j] = arena[x + p * layer.x_row + q] if inside else 0
+            source, place = (x + p * layer.x_row + q) * block, (y + i * layer.row + j) * block
+            for b in range(block):
+                arena[place + b] = arena[source + b] if inside else 0

@@ -5,30 +5,34 @@ import numpy as np
 from ..maps import CONVOLVE
 
 
-def run_maps(arena, table, start, offset, value, bias, work):
-    """Every layer of the table, one after the other, in place in the arena; `work` counts its multiplications."""
-    for layer in table:
-        for k in range(layer["channels"]):
-            if layer["kind"] == CONVOLVE:
-                convolve_channel(arena, layer, k, start, offset, value, bias)
-            else:
-                copy_phase(arena, layer, k)
+def run_maps(arenas, table, start, offset, value, bias, work):
+    """Every layer of the table, one after the other, in place in the arenas (arena, pixel, block of images).
+
+    `work` counts the multiplications of one arena.
+    """
+    for arena in arenas:
+        for layer in table:
+            for k in range(layer["channels"]):
+                if layer["kind"] == CONVOLVE:
+                    convolve_channel(arena, layer, k, start, offset, value, bias)
+                else:
+                    copy_phase(arena, layer, k)
 
 
 def convolve_channel(arena, layer, k, start, offset, value, bias):
     """y[k] = relu(bias + residual + every kept weight times its shifted map), zeros where the padding is."""
     row, size = layer["first"] + k, layer["height"] * layer["row"]
     y = layer["y"] + k * layer["plane"]
-    total = np.full(size, bias[row], arena.dtype)
+    total = np.full((size, arena.shape[1]), bias[row], arena.dtype)
     if layer["residual"] >= 0:
         residual = layer["residual"] + k * layer["plane"]
         total += arena[residual : residual + size]
     for entry in range(start[row], start[row + 1]):
-        place = layer["x"] + offset[entry]
+        place = layer["x"] + offset[entry] // arena.shape[1]
         total += value[entry] * arena[place : place + size]
-    total = total.reshape(layer["height"], layer["row"])
+    total = total.reshape(layer["height"], layer["row"], -1)
     total[:, layer["width"] :] = 0
-    arena[y : y + size] = (np.maximum(total, 0) if layer["relu"] else total).reshape(-1)
+    arena[y : y + size] = (np.maximum(total, 0) if layer["relu"] else total).reshape(size, -1)
 
 
 def copy_phase(arena, layer, k):
