@@ -30,8 +30,9 @@ from .kernels import maps
 from .kernels.maps import Filter, Segment
 from .tensor import Call, Function, Tensor
 
+THIN = 0.3      # below this share of multiplications left flat maps are faster for many images too (ResNet-20, AVX2)
 FEW = 4         # up to so many images are taken one by one, their maps flat; more of them side by side
-SLICE = 64      # images at a time: the maps of a layer then stay in the cache until the next one reads them
+SLICE = 128     # images at a time, so that memory does not grow with their number
 
 KNOWN = (
     tensor.Add, tensor.Sub, tensor.Mul, tensor.Div, tensor.Neg, tensor.Pow, tensor.Exp, tensor.Log, tensor.Sqrt,
@@ -294,14 +295,20 @@ class Program:
             return [y]
         return Step(run, reads, (part.output,))
 
+    def thin(self, chain: list[Filter]) -> bool:
+        """Whether few enough of the multiplications of these convolutions are left."""
+        pixels = [np.prod(self.graph.shapes[f.output][1:]) for f in chain]
+        kept = sum(np.count_nonzero(f.weight) * size for f, size in zip(chain, pixels))
+        return kept < THIN * sum(f.weight.size * size for f, size in zip(chain, pixels))
+
     def in_maps(self, folded: list[Operation | Filter], block: int) -> list[Step]:
         """Steps in flat maps, `block` images side by side; convolutions that follow one another are one step."""
         backend, shapes = self.graph.backend, self.graph.shapes
         steps: list[Step] = []
         for is_chain, parts in itertools.groupby(folded, lambda part: isinstance(part, Filter)):
             chain: list[Any] = list(parts)
-            if not is_chain:
-                steps += [plain_step(operation, backend) for operation in chain]
+            if not is_chain or (block > 1 and not self.thin(chain)):
+                steps += [self.side_by_side(part) for part in chain]
                 continue
             made = {f.output for f in chain}
             needed = {self.graph.output}.union(*(reads_of(part) for part in folded if part.output not in made))

@@ -206,17 +206,17 @@ class Segment:
 
     def run(self, backend, images, results) -> None:
         """As many images as the arenas take, or fewer."""
-        N = len(images[0])
-        full, count = divmod(N, self.block)[0], -(-N // self.block)
+        N, block = len(images[0]), self.block
+        count = -(-N // block)
         for source, x in zip(self.sources, images):
-            source[:full] = x[: full * self.block].reshape(full, self.block, *x.shape[1:])
-            if full < count:
-                source[full, : N - full * self.block] = x[full * self.block :]
+            for a in range(count):
+                part = x[a * block : (a + 1) * block]
+                source[a, : len(part)] = part
         backend.run_maps(self.arenas[:count], self.table, self.start, self.offset, self.value, self.bias, self.work)
-        for result, y in zip(results, self.results):
-            result[: full * self.block] = y[:full].reshape(full * self.block, *result.shape[1:])
-            if full < count:
-                result[full * self.block :] = y[full, : N - full * self.block]
+        for y, result in zip(results, self.results):
+            for a in range(count):
+                part = y[a * block : (a + 1) * block]
+                part[...] = result[a, : len(part)]
 
 
 def shifts(f: Filter, x: Plane):

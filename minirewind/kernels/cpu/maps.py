@@ -9,7 +9,7 @@ from numba import prange
 from .. import reference
 from .compiling import Kernel, function, helper
 from .layout import takes
-from .simd import LANES, add_row, constant_rows, outer_product, positive_rows, store_rows
+from .simd import LANES, add_row, constant_rows, load, outer_product, positive_rows, store, store_rows
 
 SPAN = 8        # vectors in registers at a time: eight sums under way that do not wait for each other
 
@@ -90,11 +90,17 @@ def copy_phase(arena, block, layer, k):
     """y[k] = every so manieth pixel of the map that it comes from."""
     phase, channel = k // layer.x_channels, k % layer.x_channels
     x, y = layer.x + channel * layer.x_plane, layer.y + k * layer.plane
+    top, left, step = phase // layer.horizontal, phase % layer.horizontal, layer.horizontal * block
+    height = (layer.x_height - top + layer.vertical - 1) // layer.vertical              # the rest is not on the map
+    width = (layer.x_width - left + layer.horizontal - 1) // layer.horizontal
     for i in range(layer.height):
-        p = i * layer.vertical + phase // layer.horizontal
-        for j in range(layer.width):
-            q = j * layer.horizontal + phase % layer.horizontal
-            inside = p < layer.x_height and q < layer.x_width
-            source, place = (x + p * layer.x_row + q) * block, (y + i * layer.row + j) * block
-            for b in range(block):
-                arena[place + b] = arena[source + b] if inside else 0
+        source, place = (x + (i * layer.vertical + top) * layer.x_row + left) * block, (y + i * layer.row) * block
+        filled = width if i < height else 0
+        if block == 1:
+            for j in range(filled):
+                arena[place + j] = arena[source + j * step]
+        else:
+            for j in range(filled):
+                for b in range(0, block, LANES):
+                    store(arena, place + j * block + b, load(arena, source + j * step + b))
+        arena[place + filled * block : place + layer.width * block] = 0
