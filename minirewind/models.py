@@ -125,7 +125,7 @@ def lenet_300_100(*, input_shape=(1, 28, 28), classes: int = 10):
 
 def _made(model: nn.Module, network: str, input_shape, classes: int, bn_momentum: float = 0.1) -> nn.Module:
     """The model with its initial weights of seed 0, and with what `build` needs to make it again."""
-    model.origin = {"network": network, "input_shape": tuple(input_shape), "classes": classes,
+    model.origin = {"name": network, "input_shape": tuple(input_shape), "classes": classes,
                     "bn_momentum": bn_momentum}
     return model.initialise(0)
 

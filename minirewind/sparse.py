@@ -19,7 +19,6 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -364,7 +363,7 @@ def save(path, model: nn.Module, network=None, **settings) -> int:
     origin = origin_of(model, network, settings)
     twin = nn.pack(built(origin))
     if twin.layers != vectors.layers or twin.statistics.shape != vectors.statistics.shape:
-        raise Error(f"save: {origin['network']!r} makes another network than this one; its parameters have other names "
+        raise Error(f"save: {origin['name']!r} makes another network than this one; its parameters have other names "
                     f"or shapes, so the file could not be loaded")
     host = next(model.parameters()).backend.to_host
     mask, weights = host(vectors.mask), host(vectors.weights)
@@ -372,11 +371,7 @@ def save(path, model: nn.Module, network=None, **settings) -> int:
     np.savez_compressed(buffer, format=np.array(FORMAT), network=np.array(json.dumps(origin)), step=vectors.step,
                         shapes=np.array(shapes_of(vectors)), mask=np.packbits(mask), values=weights[mask],
                         statistics=host(vectors.statistics))
-    try:
-        files.write_atomically(Path(path), buffer.getvalue())
-    except OSError as reason:
-        raise Error(f"cannot write {path}: {reason.strerror}") from reason
-    return buffer.tell()
+    return files.write(path, buffer.getvalue())
 
 
 def load(path) -> nn.Module:
@@ -390,7 +385,7 @@ def load(path) -> nn.Module:
         model = built(origin)
         vectors = nn.pack(model.to(dtype=arrays["values"].dtype))
         if str(arrays["shapes"]) != shapes_of(vectors):
-            raise Error(f"{path}: {origin['network']!r} makes another network now than when the file was written")
+            raise Error(f"{path}: {origin['name']!r} makes another network now than when the file was written")
         mask = np.unpackbits(arrays["mask"], count=vectors.weights.size).astype(bool)
         weights = np.zeros_like(vectors.weights)
         weights[mask] = arrays["values"]
@@ -432,18 +427,17 @@ def origin_of(model: nn.Module, network, settings: dict) -> dict[str, Any]:
                     f'name what does: save(path, model, network="package.module:function")')
     origin = {"input_shape": (1, 1, 1), "classes": 1, "bn_momentum": 0.1} | (model.origin or {}) | settings
     if network is not None:
-        origin["network"] = network if isinstance(network, str) else models.import_path(network)
+        origin["name"] = network if isinstance(network, str) else models.import_path(network)
     return origin
 
 
 def built(origin: dict[str, Any]) -> nn.Module:
     """The network that `origin` describes. A function that does not look like one that makes networks is not called."""
-    settings = dict(origin)
-    name = settings.pop("network")
+    name = origin["name"]
     if ":" in name:
         factory = models.imported(name)
         module = isinstance(factory, type) and issubclass(factory, nn.Module)
         if not module and not {"input_shape", "classes"} & set(inspect.signature(factory).parameters):
             raise Error(f"the network {name!r} is neither a Module nor a function of input_shape or classes; only "
                         f"such are called")
-    return models.build(name, **settings)
+    return models.build(**origin)
