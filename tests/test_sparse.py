@@ -1,9 +1,11 @@
-"""Facts about the pruned network as a fast program and as a small file."""
+"""Facts about the pruned network as a fast program, as a small file, and for other programs."""
+
+import sys
 
 import numpy as np
 import pytest
 
-from minirewind import functional, kernels, models, nn, prune, sparse, tensor
+from minirewind import cli, export, functional, kernels, models, nn, prune, sparse, study, tensor
 from minirewind.errors import Error
 from minirewind.tensor import Function, Tensor
 from minirewind.train import State
@@ -306,3 +308,119 @@ def test_a_damaged_or_foreign_file_is_an_error_that_names_it(tmp_path):
         sparse.load(path)
     with pytest.raises(Error, match="cannot write"):
         sparse.save(tmp_path / "nowhere" / "network.npz", network("resnet8-8", (1, 8, 8)))
+
+
+# -------------------------------------------------------------------------------------------------------------- export
+
+
+def by_onnxruntime(model, shape, counts=(1, 7)):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    run = export.run_onnx(export.onnx(model, images(2, shape)))
+    for count in counts:
+        x = images(count, shape)
+        assert export.difference(run(x), evaluated(model, x)) < 1e-4
+
+
+@pytest.mark.parametrize(("name", "shape"), NETWORKS)
+def test_onnx_computes_the_same_for_any_number_of_images(name, shape):
+    by_onnxruntime(network(name, shape, 0.3), shape)
+
+
+@pytest.mark.parametrize(("shape", "model"), [pytest.param(*rest, id=what) for what, *rest in odd_networks()])
+def test_onnx_of_a_users_own_network(shape, model):
+    by_onnxruntime(worn(model), shape)
+
+
+@pytest.mark.parametrize("function", [
+    lambda m, x: x[:, 1, ::2, None, -1], lambda m, x: x[..., 1:3], lambda m, x: x[:, ..., ::-1], lambda m, x: x[:, -1],
+    lambda m, x: F.pad(x, (1, 2, 0, -1), value=3.0), lambda m, x: F.softplus(x, beta=2) + F.sigmoid(x) ** 2,
+    lambda m, x: F.avg_pool2d(x, 3, 2, 1), lambda m, x: F.linear(x, np.ones((2, 4), np.float32)),
+    lambda m, x: x.permute(0, 2, 3, 1).reshape(len(x), -1), lambda m, x: -(x * x).amax(2, keepdim=True).sqrt(),
+    lambda m, x: (x @ np.ones((4, 3), np.float32)).sum((1, 3)).exp().log(),
+    lambda m, x: F.batch_norm_add_relu(x, x, np.ones(3, np.float32), np.ones(3, np.float32), None, None),
+])
+def test_onnx_of_every_other_operation(function):
+    by_onnxruntime(Net(function), (3, 4, 4))
+    assert_compiled_equals(Net(function), (3, 4, 4), (1, 7))
+
+
+def test_safetensors_hold_pytorchs_state_dict():
+    numpy = pytest.importorskip("safetensors.numpy")
+    model = network("resnet8-8", (1, 8, 8), 0.3)
+    back = numpy.load(export.safetensors(model))
+    assert back.keys() == model.state_dict().keys()
+    for name, values in model.state_dict().items():
+        assert back[name].tobytes() == values.tobytes(), name
+
+
+@pytest.mark.parametrize(("to", "module"), [("onnx", "onnx"), ("safetensors", "safetensors")])
+def test_a_missing_extra_is_one_clear_sentence(to, module, pruned_run, monkeypatch, capsys):
+    for name in [name for name in sys.modules if name.split(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    assert command("export", pruned_run, "--to", to) == 2
+    assert "minirewind[export]" in capsys.readouterr().err
+
+
+def command(*arguments):
+    """The exit code of a command."""
+    try:
+        cli.main([str(a) for a in arguments])
+    except SystemExit as end:
+        return end.code
+    return 0
+
+
+@pytest.fixture(scope="module")
+def pruned_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    assert command("prune", "--density", 0.3, "--recipe.steps", 10, "--out", folder) == 0
+    return folder
+
+
+@pytest.mark.parametrize("to", ["sparse", "onnx", "safetensors"])
+def test_export_prints_bytes_and_milliseconds_beside_the_dense_networks(to, pruned_run, tmp_path, capsys):
+    if to != "sparse":
+        pytest.importorskip(to)
+    assert command("export", pruned_run, "--to", to, "--out", tmp_path / "network") == 0
+    out = capsys.readouterr().out
+    assert f"{(tmp_path / 'network').stat().st_size:,} bytes" in out
+    assert "30.00%" in out
+    assert "dense" in out
+    assert "ms for one image" in out
+
+
+def test_an_exported_run_is_the_run(pruned_run, capsys):
+    assert command("export", pruned_run) == 0
+    model, twin = export.read_run(pruned_run), sparse.load(pruned_run / "network.npz")
+    for vector in ("weights", "mask", "statistics"):
+        assert getattr(twin.vectors, vector).tobytes() == getattr(model.vectors, vector).tobytes()
+    assert twin.vectors.step == model.vectors.step
+
+
+def test_a_run_of_a_comparison_can_be_exported(tmp_path, capsys):
+    recipe = study.Recipe(10, 16)
+    study.run(study.Study("resnet8-4", "digits", recipe, protocols=("one_shot",), techniques=("lr_rewinding",),
+                          rounds=(3,), seeds=1), tmp_path, progress=False)
+    folder = next(tmp_path.glob("runs/*lr_rewinding*"))
+    assert command("export", folder, "--out", tmp_path / "network.npz") == 0
+    assert prune.density(sparse.load(tmp_path / "network.npz").vectors.mask,
+                         export.read_run(folder).vectors.prunable) == pytest.approx(0.512, abs=1e-3)
+    (tmp_path / "study.json").unlink()
+    assert command("export", folder) == 2
+    assert "study.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    ("nowhere", "no run.json"), ("RUN --to onx", "onnx"), ("RUN --out nowhere/network.npz", "cannot write"),
+    ("", "run"),
+])
+def test_a_mistake_in_export_is_one_short_message(options, said, pruned_run, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert command("export", *options.replace("RUN", str(pruned_run)).split()) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("minirewind: ")
+    assert said in captured.err
+    assert len(captured.err.splitlines()) <= 3
+    assert not captured.out
