@@ -25,7 +25,6 @@ import numpy as np
 
 from . import files, functional, models, nn, tensor
 from .errors import Error
-from .kernels import maps
 from .kernels.maps import Filter, Segment
 from .tensor import Call, Function, Tensor
 
@@ -242,7 +241,7 @@ class Program:
         flat = graph.backend.name == "cpu" and graph.dtype == np.float32 and any(
             isinstance(part, Filter) for part in folded)
         self.one = with_ends(self.in_maps(folded, 1), graph.output) if flat else None
-        self.many = with_ends(self.in_maps(folded, maps.BLOCK) if flat else
+        self.many = with_ends(self.in_maps(folded, graph.backend.maps_block) if flat else
                               [self.side_by_side(part) for part in folded], graph.output)
         self.lock = threading.Lock()            # the flat maps of one image lie in one place
 

@@ -139,14 +139,15 @@ def test_a_network_whose_weights_are_all_pruned():
     assert_compiled_equals(model, (1, 8, 8))
 
 
-def test_the_chain_of_convolutions_is_the_references():
+@pytest.mark.parametrize("block", [1, 2, 8, 16])
+def test_the_chain_of_convolutions_is_the_references(block):
     graph = sparse.trace(network("resnet8-8", (2, 9, 9), 0.3), images(1, (2, 9, 9)))
     chain = [part for part in sparse.fold(graph) if isinstance(part, sparse.Filter)]
     assert len(chain) == 10                                     # batch norms, additions and ReLUs are in them
     sizes = dict(enumerate(graph.shapes))
-    x, results = images(1, (2, 9, 9)), []
+    x, results = images(1 if block == 1 else 11, (2, 9, 9)), []
     for device in ("reference", "cpu"):
-        segment = sparse.Segment(chain, sizes, {f.output for f in chain})
+        segment = sparse.Segment(chain, sizes, {f.output for f in chain}, block)
         results.append(segment(kernels.backend(device), x))
     for exact, fast in zip(*results, strict=True):
         assert np.linalg.norm(fast - exact) < 1e-5 * np.linalg.norm(exact)

@@ -13,7 +13,7 @@ the edges too:
 A kept weight is one multiplication of a whole shifted map. A stride is taken out first: the pixels of each phase (every
 second row and column, say) become channels of their own, and on those the filter moves by one.
 
-Many images go through in the same way, BLOCK of them side by side: a pixel is then BLOCK numbers, one of each image.
+Many images go through in the same way, a block of them side by side: a pixel is then one number of each image.
 Each thread takes its own block through the whole network, so that its maps never leave the cache.
 """
 
@@ -25,7 +25,6 @@ import numpy as np
 from . import process
 
 WIDE = 128      # the most numbers that a kernel computes at a time: behind the last row there is room for its overhang
-BLOCK = 16      # images side by side
 PHASES, CONVOLVE = 0, 1
 
 LAYER = np.dtype([(name, np.int64) for name in (
@@ -90,7 +89,7 @@ class Segment:
     """Convolutions that follow one another, as a table for the kernel `run_maps`, and the arenas they work in.
 
     `sizes` gives the (channels, height, width) of each value, `wanted` names the values that are needed afterwards,
-    `block` is the number of images side by side: 1 or BLOCK.
+    `block` is the number of images side by side, a power of two: 1, or the backend's `maps_block`.
     """
 
     def __init__(self, filters: list[Filter], sizes: dict[int, tuple], wanted: set[int], block: int = 1):

@@ -31,7 +31,7 @@ def compiled() -> type[Reference]:
     process.prepare_numba()
     users_folder, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(process.cache_folder())
     try:
-        from . import arithmetic, convolution, layout, loss, maps, normalisation, pooling, sparse, update
+        from . import arithmetic, convolution, layout, loss, maps, normalisation, pooling, simd, sparse, update
     finally:
         numba.config.CACHE_DIR = users_folder
 
@@ -39,6 +39,7 @@ def compiled() -> type[Reference]:
         """float32 by Numba, batch innermost in memory; every other type, and empty arrays, by the reference."""
 
         name = "cpu"
+        maps_block = max(8, simd.LANES)
 
         def empty(self, shape, dtype=layout.FLOAT32):
             return layout.empty(shape, dtype)

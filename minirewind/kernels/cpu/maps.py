@@ -96,11 +96,11 @@ def copy_phase(arena, block, layer, k):
     for i in range(layer.height):
         source, place = (x + (i * layer.vertical + top) * layer.x_row + left) * block, (y + i * layer.row) * block
         filled = width if i < height else 0
-        if block == 1:
-            for j in range(filled):
-                arena[place + j] = arena[source + j * step]
-        else:
-            for j in range(filled):
+        for j in range(filled):
+            if block % LANES == 0:
                 for b in range(0, block, LANES):
                     store(arena, place + j * block + b, load(arena, source + j * step + b))
+            else:
+                for b in range(block):
+                    arena[place + j * block + b] = arena[source + j * step + b]
         arena[place + filled * block : place + layer.width * block] = 0

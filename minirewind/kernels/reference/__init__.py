@@ -15,6 +15,7 @@ class Reference:
 
     name = "reference"
     xp = np
+    maps_block = 8      # how many images lie side by side in flat maps, where they are many
 
     def __init__(self) -> None:
         process.prepare()
