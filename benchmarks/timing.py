@@ -18,6 +18,10 @@ class Timing:
     high: float
     turns: int
 
+    def __truediv__(self, calls: int) -> "Timing":
+        """The time of one call, where a turn was several."""
+        return Timing(self.median / calls, self.low / calls, self.high / calls, self.turns)
+
     def __str__(self) -> str:
         return f"{self.median:9.3f} ms  [{self.low:.3f}, {self.high:.3f}]  {self.turns} turns"
 

@@ -10,10 +10,9 @@ we are faster. Making the batch (crop, flip, normalise) is a row of its own.
 """
 
 import argparse
-import datetime
-import json
 import sys
 
+import common
 import numpy as np
 import timing
 
@@ -40,9 +39,9 @@ def main():
     options = parser.parse_args()
 
     kernels.set_threads(options.threads)
-    data = images(options)
+    data = common.images(options)
     model = mr.models.build(options.network, input_shape=data.input_shape, classes=10).to(options.device)
-    mask(model, options)
+    common.mask(model, options)
     clock = mr.train.Clock(seed=0, stream=0, round=0, batch_size=options.batch)
     x, y = mr.data.batch(data, options.batch, clock, kernels.backend(options.device))
 
@@ -56,45 +55,7 @@ def main():
     for name, measured in (steps | batch).items():
         print(f"{name:28s}{measured}")
 
-    result = {
-        "network": options.network, "batch": options.batch, "threads": options.threads, "density": options.density,
-        "mask": options.mask if options.density < 1 else None, "device": options.device,
-        "ours_ms": steps["ours"].median, "batch_ms": batch["batch"].median,
-        "all_ms": {name: vars(measured) for name, measured in steps.items()},
-        "date": datetime.date.today().isoformat(), "machine": timing.machine(), "versions": versions(options),
-    }
-    theirs = {name: measured.median for name, measured in steps.items() if name != "ours"}
-    if theirs:
-        best = min(theirs, key=theirs.get)
-        result |= {"torch_ms": theirs[best], "torch_best": best, "ratio": theirs[best] / steps["ours"].median}
-        print(f"ratio {result['ratio']:.2f} against {best}")
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump(result, file, indent=1)
-            file.write("\n")
-
-
-def images(options):
-    """Random images in the shape of CIFAR: the time does not depend on what they show."""
-    random = np.random.default_rng(0)
-    shape = (options.channels, options.size, options.size)
-    split = mr.data.Split(random.integers(0, 256, (2000, *shape), np.uint8), random.integers(0, 10, 2000))
-    return mr.data.Data(split, split, split, 10, pad=4, flip=True)
-
-
-def mask(model, options):
-    """Prune the model to the density, in place."""
-    if options.density == 1:
-        return
-    state = mr.train.State.copy(model)
-    method = mr.prune.global_magnitude
-    if options.mask == "uniform":
-        lots = np.random.default_rng(0).random(int(model.vectors.prunable.sum()))
-        layers = mr.prune.prunable_layers(model)
-
-        def method(weights, mask, keep):
-            return mr.prune.layerwise_magnitude(lots, mask, keep, layers=layers)
-    state.masked(mr.prune.new_mask(model, state, options.density, method), step=0).restore(model)
+    common.write(common.record(options, steps, batch_ms=batch["batch"].median), options.json)
 
 
 def our_step(model, x, y):
@@ -146,14 +107,6 @@ def torch_step(torch, twin, run, images, labels):
         optimiser.step()
         return loss.item()
     return step
-
-
-def versions(options):
-    found = {"python": sys.version.split()[0], "numpy": np.__version__, "minirewind": mr.__version__}
-    for name in ("numba", "torch"):
-        if name in sys.modules:
-            found[name] = sys.modules[name].__version__
-    return found
 
 
 if __name__ == "__main__":

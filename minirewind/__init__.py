@@ -5,10 +5,25 @@
 Everything is reached through its module: mr.tensor.Tensor, mr.models.resnet, mr.retrain.lr_rewinding, ...
 """
 
-from . import data, files, functional, kernels, models, nn, optim, prune, report, retrain, study, tensor, train
+from . import (
+    data,
+    files,
+    functional,
+    kernels,
+    models,
+    nn,
+    optim,
+    prune,
+    report,
+    retrain,
+    sparse,
+    study,
+    tensor,
+    train,
+)
 from .errors import Error
 
 __version__ = "0.1.0"
 
 __all__ = ["Error", "data", "files", "functional", "kernels", "models", "nn", "optim", "prune", "report", "retrain",
-           "study", "tensor", "train"]
+           "sparse", "study", "tensor", "train"]

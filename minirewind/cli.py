@@ -4,21 +4,28 @@ import argparse
 import dataclasses
 import difflib
 import itertools
+import json
 import os
+import statistics
 import sys
+import time
 import typing
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from . import data as datasets
-from . import study, train
-from .errors import Error
+from . import export, files, models, nn, prune, sparse, study, train
+from .errors import Error, choose
 from .train import Recipe
 
 DESCRIPTION = "Retrain pruned networks three ways: fine-tuning, weight rewinding, learning-rate rewinding."
 DEFAULT_NETWORKS = {"digits": "resnet8-8", "mnist": "lenet_300_100", "fashion_mnist": "lenet_300_100"}
 OTHER_NETWORK = "resnet20"
 LEARN = ("status", "open", "hint", "check", "solution", "reset")
+EXPORTS = {"sparse": "network.npz", "onnx": "network.onnx", "safetensors": "network.safetensors"}
 
 
 def compare(options) -> None:
@@ -80,6 +87,46 @@ def tell_emptied(names: Iterable[str]) -> None:
     """A layer without weights is no mistake, but worth knowing."""
     if names := list(names):
         print(f"left without any weight: {', '.join(names)}")
+
+
+def export_network(options) -> None:
+    """Write the network of a finished run as a small file (sparse), as ONNX or as safetensors."""
+    choose("format", options.to, EXPORTS)
+    model = export.read_run(options.run)
+    out = Path(options.out or Path(options.run) / EXPORTS[options.to])
+    origin, vectors = model.origin or {}, nn.pack(model)
+    images = np.random.default_rng(0).standard_normal((128, *origin["input_shape"])).astype(np.float32)
+    program = sparse.compile(model, images[:1])
+    programs: dict[str, Any] = {"dense": sparse.compile(models.build(**origin), images[:1]), "pruned": program}
+    note = ""
+    if options.to == "sparse":
+        size = sparse.save(out, model)
+    else:
+        content = export.onnx(model, images[:1]) if options.to == "onnx" else export.safetensors(model)
+        size = files.write(out, content)
+        session = export.run_onnx(content) if options.to == "onnx" else None
+        if session is not None:
+            programs["by onnxruntime"] = session
+            note = f"; onnxruntime agrees to {export.difference(session(images), program(images)):.0e}"
+    dense = sum(values.nbytes for values in model.state_dict().values())
+    print(f"density {prune.density(vectors.mask, vectors.prunable):.2%}: {size:,} bytes, the dense network "
+          f"{dense:,} ({dense / size:.1f}x){note}")
+    for name, run in programs.items():
+        one, many = milliseconds(run, images[:1]), milliseconds(run, images)
+        print(f"{name:16}{one:9.3f} ms for one image {many:9.2f} ms for {len(images)}")
+    print(out)
+
+
+def milliseconds(run, images) -> float:
+    """The median time of a call, of as many as fit into a quarter of a second."""
+    run(images)
+    times: list[float] = []
+    end = time.perf_counter() + 0.25
+    while not times or (time.perf_counter() < end and len(times) < 200):
+        start = time.perf_counter()
+        run(images)
+        times.append(time.perf_counter() - start)
+    return 1e3 * statistics.median(times)
 
 
 def fetch_data(options) -> None:
@@ -195,10 +242,16 @@ def parser():
     new.add_argument("name", nargs="?", type=str, help="the exercise; for status and open, the lesson")
     new.add_argument("--json", action="store_true", help="status for a script")
     new.add_argument("--give-up", action="store_true", help="show the solution of an exercise that is not solved")
+
+    new = verb("export", export_network)
+    new.add_argument("run", help="a folder that prune has written, or runs/NAME in one of compare's")
+    new.add_argument("--to", default="sparse", help="any of " + " ".join(EXPORTS))
+    new.add_argument("--out", type=str, help="the file to write (RUN/network.npz, .onnx or .safetensors)")
     return whole
 
 
-VERBS = {"compare": compare, "prune": prune_network, "report": draw, "fetch": fetch_data, "learn": learn_about}
+VERBS = {"compare": compare, "prune": prune_network, "report": draw, "fetch": fetch_data, "export": export_network,
+         "learn": learn_about}
 
 
 def _brief(message: str, parser: argparse.ArgumentParser) -> str:

@@ -30,6 +30,15 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
+def write(path, content: bytes) -> int:
+    """Write a file that a user asked for, whole or not at all; its size in bytes."""
+    try:
+        write_atomically(Path(path), content)
+    except OSError as reason:
+        raise Error(f"cannot write {path}: {reason.strerror}") from reason
+    return len(content)
+
+
 def state_bytes(state: State, **more) -> bytes:
     """A state as an npz file: the same bytes for the same state, nothing executable in it."""
     buffer = io.BytesIO()

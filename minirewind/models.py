@@ -108,19 +108,27 @@ def resnet(depth: int, width: int = 16, *, input_shape=(3, 32, 32), classes: int
     if width < 1:
         raise Error(f"resnet: the width is {width}, expected at least one channel")
     _check(input_shape, classes)
-    return ResNet(depth, width, input_shape, classes, bn_momentum).initialise(0)
+    model = ResNet(depth, width, input_shape, classes, bn_momentum)
+    return _made(model, f"resnet{depth}-{width}", input_shape, classes, bn_momentum)
 
 
 def vgg16(*, input_shape=(3, 32, 32), classes: int = 10, bn_momentum: float = 0.1):
     """VGG-16 with batch norm and one dense layer."""
     _check(input_shape, classes)
-    return VGG16(input_shape, classes, bn_momentum).initialise(0)
+    return _made(VGG16(input_shape, classes, bn_momentum), "vgg16", input_shape, classes, bn_momentum)
 
 
 def lenet_300_100(*, input_shape=(1, 28, 28), classes: int = 10):
     """LeNet-300-100, three dense layers."""
     _check(input_shape, classes)
-    return LeNet(input_shape, classes).initialise(0)
+    return _made(LeNet(input_shape, classes), "lenet_300_100", input_shape, classes)
+
+
+def _made(model: nn.Module, network: str, input_shape, classes: int, bn_momentum: float = 0.1) -> nn.Module:
+    """The model with its initial weights of seed 0, and with what `build` needs to make it again."""
+    model.origin = {"name": network, "input_shape": tuple(input_shape), "classes": classes,
+                    "bn_momentum": bn_momentum}
+    return model.initialise(0)
 
 
 def _check(input_shape, classes: int) -> None:
@@ -154,7 +162,7 @@ def build(name, *, input_shape, classes: int, bn_momentum: float = 0.1) -> nn.Mo
     model = factory(**accepted(name, factory, wanted))
     if not isinstance(model, nn.Module):
         raise Error(f"network {name!r}: the factory returned a {type(model).__name__}, expected a minirewind nn.Module")
-    return model.initialise(0)
+    return _made(model, name if isinstance(name, str) else import_path(name), **wanted)
 
 
 def accepted(name, factory, wanted: dict[str, Any]) -> dict[str, Any]:

@@ -139,6 +139,7 @@ class Module:
 
     training = True
     vectors: "Vectors | None" = None      # of a packed model
+    origin: dict[str, Any] | None = None  # what models.build made it from
     _clock: Any = None
     _name = ""
 

@@ -414,6 +414,8 @@ class Bench:
             "network": name,
             "parameters": [f"{layer.name} {layer.shape}" for layer in nn.pack(self.model).layers],
             "dataset": self.data.name or "own",
+            "input_shape": list(self.data.input_shape),
+            "classes": self.data.classes,
             "data": fingerprint(self.data),
             "recipe": dataclasses.asdict(self.recipe),
             "numerics": NUMERICS,
@@ -654,8 +656,8 @@ def prune_to_target(study: Study, folder, *, density: float | None = None, max_d
                 break
             inside, best = node, summary
         state = b.store.state(inside)
-        result = {"network": b.store.identity["network"], "dataset": b.store.identity["dataset"], "seed": seed,
-                  "recipe": b.store.identity["recipe"], "target_density": density, "max_drop": max_drop,
+        shared = {name: b.store.identity[name] for name in ("network", "dataset", "input_shape", "classes", "recipe")}
+        result = {**shared, "seed": seed, "target_density": density, "max_drop": max_drop,
                   "dense_accuracy": dense["accuracy"], **best}
         files.write_atomically(Path(folder) / "state.npz", files.state_bytes(state))
         files.write_atomically(Path(folder) / "run.json", (json.dumps(result, indent=1) + "\n").encode())

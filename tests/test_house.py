@@ -15,7 +15,7 @@ ROOT = PACKAGE.parent
 
 # Each room may import from those before it; `errors` and the kernels are open to all.
 ORDER = ["errors", "kernels", "tensor", "functional", "nn", "models", "optim", "fetch", "data", "prune", "train",
-         "retrain", "files", "study", "report", "pictures", "learn", "cli", "__main__"]
+         "retrain", "files", "sparse", "export", "study", "report", "pictures", "learn", "cli", "__main__"]
 
 
 def imports(path):

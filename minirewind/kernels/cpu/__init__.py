@@ -27,12 +27,13 @@ def compiled() -> type[Reference]:
     """The backend's class. Numba is imported here and not before, once the process is prepared for it."""
     process.prepare()
     process.prepare_numba()
-    from . import arithmetic, augment, convolution, layout, loss, normalisation, pooling, sparse, update
+    from . import arithmetic, augment, convolution, layout, loss, maps, normalisation, pooling, simd, sparse, update
 
     class Cpu(Reference):
         """float32 by Numba, batch innermost in memory; every other type, and empty arrays, by the reference."""
 
         name = "cpu"
+        maps_block = max(8, simd.LANES)
 
         def empty(self, shape, dtype=layout.FLOAT32):
             return layout.empty(shape, dtype)
@@ -56,6 +57,7 @@ def compiled() -> type[Reference]:
         relu_gradient = staticmethod(normalisation.relu_gradient)
         cross_entropy = staticmethod(loss.cross_entropy)
         cross_entropy_gradient = staticmethod(loss.cross_entropy_gradient)
+        run_maps = staticmethod(maps.run_maps)
         sgd = staticmethod(update.sgd)
         crop_flip_normalise = staticmethod(augment.crop_flip_normalise)
 

@@ -328,6 +328,37 @@ def inner_products(typing, tile, a, i, a_stride, a_count, b, j, b_stride, b_coun
 
 
 @intrinsic
+def add_row(typing, tile, array, index):
+    """tile[0][v] += the vector v of the array from `index` on.    (vaddps)"""
+
+    def build(context, builder, signature, arguments):
+        tile_type, array_type, index_type = signature.args
+        start = address(context, builder, array_type, arguments[1], index_type, arguments[2])
+        tile = arguments[0]
+        for place, _, v in places(tile_type):
+            value = load_at(builder, builder.gep(start, [INDEX(v * LANES)]))
+            tile = builder.insert_value(tile, builder.fadd(builder.extract_value(tile, place), value), place)
+        return tile
+
+    return tile(tile, array, index), build
+
+
+@intrinsic
+def positive_rows(typing, tile):
+    """The positive part of every number of the tile; a NaN stays.    (vmaxps)"""
+
+    def build(context, builder, signature, arguments):
+        tile, zero = arguments[0], ir.Constant(VECTOR, [0.0] * LANES)
+        for place, _, _ in places(signature.args[0]):
+            value = builder.extract_value(tile, place)
+            value = builder.select(builder.fcmp_ordered("<", value, zero), zero, value)
+            tile = builder.insert_value(tile, value, place)
+        return tile
+
+    return tile(tile), build
+
+
+@intrinsic
 def store_rows(typing, array, index, stride, tile, count):
     """The first `count` rows of the tile into memory, row r from the entry index + r * stride on."""
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .. import process
-from . import arithmetic, augment, convolution, loss, normalisation, pooling, sparse, update
+from . import arithmetic, augment, convolution, loss, maps, normalisation, pooling, sparse, update
 
 
 class Reference:
@@ -16,6 +16,7 @@ class Reference:
     name = "reference"
     xp = np
     immediate = True        # a result is there when the call returns, so it may be looked at; a GPU's comes later
+    maps_block = 8      # how many images lie side by side in flat maps, where they are many
 
     def __init__(self) -> None:
         process.prepare()
@@ -61,5 +62,6 @@ class Reference:
     matmul = staticmethod(arithmetic.matmul)
     cross_entropy = staticmethod(loss.cross_entropy)
     cross_entropy_gradient = staticmethod(loss.cross_entropy_gradient)
+    run_maps = staticmethod(maps.run_maps)
     sgd = staticmethod(update.sgd)
     crop_flip_normalise = staticmethod(augment.crop_flip_normalise)
