@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +18,27 @@ from minirewind.kernels import hashing
 from minirewind.kernels.gpu import sources
 from minirewind.tensor import Tensor
 
-if shutil.which("g++") is None:
-    pytest.skip("the emulated device needs g++", allow_module_level=True)
+if shutil.which("g++") is None or not sys.platform.startswith("linux"):
+    pytest.skip("the emulated device needs Linux and g++", allow_module_level=True)
 
 from minirewind.kernels.gpu import card, emulator
 
 EXACT = kernels.backend("reference")
 
 
+class Poison:
+    """NumPy, but new memory is full of NaN, or of a number that no index should be: what nobody wrote, shows."""
+
+    def __getattr__(self, name):
+        return getattr(np, name)
+
+    def empty(self, shape, dtype=np.float32):
+        return np.full(shape, np.nan if np.dtype(dtype).kind == "f" else 99, dtype)
+
+
 def device(precision="fp32", seed=0):
     emulated = emulator.Emulated()
-    emulated.precision, emulated.seed = precision, seed
+    emulated.precision, emulated.seed, emulated.xp = precision, seed, Poison()
     return emulated
 
 
@@ -426,25 +437,85 @@ def test_without_gplusplus_there_is_one_sentence(monkeypatch):
         emulator.Emulated()
 
 
-def test_reading_past_the_end_emulated_is_found_by_the_address_sanitizer():
+def under_the_address_sanitizer(code):
+    """What a Python program says in which every access of sanitised C++ is checked; skips where that cannot be."""
     runtime = subprocess.run(["g++", "-print-file-name=libasan.so"], capture_output=True, text=True).stdout.strip()
     if not Path(runtime).is_file():
         pytest.skip("g++ has no address sanitizer here")
-    code = ("import numpy as np\n"
-            "from minirewind.kernels.gpu import emulator, sources\n"
-            "module = emulator.Module(sources.text('normalisation'), flags=('-fsanitize=address',))\n"
-            "x, y = np.ones(5000, np.float32), np.ones(5000, np.float32)\n"
-            "for count in 5000, 5001:\n"
-            "    module.get_function('relu')((20,), (256,), (x, y, count))\n"
-            "    print('passed', count, flush=True)\n")
     environment = {**os.environ, "LD_PRELOAD": runtime, "ASAN_OPTIONS": "detect_leaks=0",
                    "PYTHONPATH": str(Path(data.__file__).parent.parent)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True,
+                          env=environment)
     if not done.stdout and "AddressSanitizer" not in done.stderr:
         pytest.skip(f"Python does not start under the address sanitizer: {done.stderr[-200:]}")
+    return done
+
+
+def test_reading_past_the_end_emulated_is_found_by_the_address_sanitizer():
+    done = under_the_address_sanitizer("""
+        import numpy as np
+        from minirewind.kernels.gpu import emulator, sources
+        module = emulator.Module(sources.text('normalisation'), flags=('-fsanitize=address',))
+        x, y = np.ones(5000, np.float32), np.ones(5000, np.float32)
+        for count in 5000, 5001:
+            module.get_function('relu')((20,), (256,), (x, y, count))
+            print('passed', count, flush=True)
+        """)
     assert done.stdout == "passed 5000\n", done.stderr
     assert "heap-buffer-overflow" in done.stderr
     assert "normalisation.cu" in done.stderr
+
+
+@pytest.mark.slow
+def test_no_kernel_emulated_leaves_its_arrays():
+    """All of them under the address sanitizer, on shapes that fill no tile."""
+    done = under_the_address_sanitizer("""
+        import functools
+        import numpy as np
+        from minirewind import data, train
+        from minirewind.kernels.gpu import emulator, sources
+
+        class Sanitised(emulator.Emulated):
+            @functools.cache
+            def compile(self, name):
+                return emulator.Module(sources.text(name), flags=("-fsanitize=address",))
+
+        gpu, normal = Sanitised(), lambda *shape: np.random.default_rng(0).standard_normal(shape, np.float32)
+        for precision in "fp32", "tf32":
+            gpu.precision = precision
+            for N, C, K, size, kernel, stride, padding in (
+                    (2, 3, 5, (9, 7), (3, 3), (1, 1), (1, 1)), (3, 8, 17, (5, 6), (2, 4), (2, 3), (3, 1)),
+                    (1, 68, 70, (4, 4), (3, 3), (1, 1), (1, 1)), (6, 4, 8, (9, 9), (1, 1), (2, 2), (0, 0))):
+                x, weight, bias = normal(N, C, *size), normal(K, C, *kernel), normal(K)
+                y = gpu.conv2d(x, weight, bias, stride, padding)
+                gpu.conv2d_input_gradient(y, weight, x.shape, stride, padding)
+                gpu.conv2d_weight_gradient(y, x, weight.shape, stride, padding)
+        for shape in (3, 5, 4, 3), (2, 70, 3, 3), (40, 7):
+            x, c = normal(*shape), normal(shape[1])
+            gpu.moments(x, 1e-5, c.copy(), c.copy(), 0.1)
+            y = gpu.normalise(x, x, c, c, c, c, True)
+            gpu.normalise_gradient(x, y, x, c, c, c, True, True)
+            gpu.relu_gradient(x, gpu.relu(x))
+        for place in ((2, 2), (2, 2), (0, 0)), ((3, 2), (2, 3), (1, 1)):
+            x = normal(2, 5, 7, 8)
+            y, source = gpu.max_pool2d(x, *place)
+            gpu.max_pool2d_gradient(y, source, x.shape)
+            gpu.avg_pool2d_gradient(gpu.avg_pool2d(x, *place), x.shape, *place)
+        target = np.arange(7)
+        _, probabilities = gpu.cross_entropy(normal(7, 10), target)
+        gpu.cross_entropy_gradient(np.float32(1), probabilities, target)
+        gpu.matmul(normal(17, 40), normal(40, 5))
+        gpu.sgd(normal(700), normal(700), normal(700), normal(700) > 0, 0.1, 0.9, True, 1e-4)
+        images = np.zeros((11, 3, 6, 6), np.uint8)
+        split = data.Split(images, np.arange(11) % 4)
+        toy = data.Data(split, split, split, 4, pad=2, flip=True)
+        clock = gpu.clock(train.Clock(0, 0, 0, 30))
+        for step in range(3):
+            data.wind(clock, toy, step, 0.1)
+            data.batch(toy, 30, clock, gpu)
+        print("all of them")
+        """)
+    assert done.stdout == "all of them\n", done.stderr
 
 
 # The card's own host code, with a stand-in for CuPy -------------------------------------------------------------------

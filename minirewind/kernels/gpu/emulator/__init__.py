@@ -10,6 +10,7 @@ import hashlib
 import pathlib
 import shutil
 import subprocess
+import sys
 import tempfile
 
 import numpy as np
@@ -95,6 +96,8 @@ def build(source: str, flags: tuple[str, ...] = ()) -> pathlib.Path:
 
 def compiler() -> str:
     """Where g++ is."""
+    if not sys.platform.startswith("linux"):
+        raise errors.Error("the emulated device needs Linux and g++; use device cpu")
     found = shutil.which("g++")
     if found is None:
         raise errors.Error("the emulated device compiles its kernels with g++, which was not found; "
