@@ -155,6 +155,21 @@ def test_moments_emulated_keep_their_digits_far_from_zero():
     hold(FP32, "moments", 1000 + normal(8, 3, 8, 8), 1e-5, None, None, 0.1)
 
 
+def test_statistics_that_are_parts_of_something_else_emulated():
+    x, both = normal(4, 5, 3, 3), np.stack([normal(5), normal(5) ** 2], axis=1)
+    running = both.copy()
+    moments = FP32.moments(x, 1e-5, running[:, 0], running[:, 1], 0.1)
+    EXACT.moments(x, 1e-5, both[:, 0], both[:, 1], 0.1)
+    assert np.allclose(running, both, rtol=1e-5)
+    y = FP32.normalise(x, None, *(np.repeat(m, 2)[::2] for m in moments), both[:, 0], both[:, 1], False)
+    assert error(y, EXACT.normalise(x, None, *moments, both[:, 0], both[:, 1], False)) < 1e-5
+    vectors = [normal(20, seed=k)[::2] for k in range(3)]
+    exact = [v.astype(float) for v in vectors]
+    for backend, v in (FP32, vectors), (EXACT, exact):
+        backend.sgd(*v, np.arange(10) > 3, 0.1, 0.9, True, 1e-4)
+    assert error(vectors[0], exact[0]) < 1e-5
+
+
 def test_nan_passes_relu_emulated():
     x = normal(5, 6, 4, 4)
     x[1, 2], x[2, 3], x[3, 3] = np.nan, np.inf, -np.inf
@@ -566,6 +581,42 @@ def test_a_step_that_cannot_be_captured_runs_as_it_is_after_one_sentence_emulate
     assert capsys.readouterr().err.count("cannot be recorded") == 1
     assert "graph" not in doubled.launches
     assert same(state, trained("emulated", recipe, Smooth(dropout=0.5))[0])
+
+
+OPERATIONS = {
+    "arithmetic": lambda x, w: (x + 1) * x - x / (x * x + 2) + 2 ** x - (-x) ** 2,
+    "broadcast": lambda x, w: x * x[:1] + x.sum((2, 3), keepdim=True),
+    "functions": lambda x, w: functional.sigmoid(x) + functional.tanh(x).exp() + functional.softplus(x).sqrt().log(),
+    "reductions": lambda x, w: x.mean((2, 3)) + x.amax((2, 3)) + x.sum(0).amax((1, 2)),
+    "shapes": lambda x, w: x.permute(1, 0, 2, 3).reshape(4, -1).transpose(0, 1).flatten(),
+    "index": lambda x, w: x[:, 1:3][..., 0] + x[1, None, 2:, :, 3],
+    "rows": lambda x, w: x[Tensor([1, 0, 1], device=x.device)],
+    "concatenate and pad": lambda x, w: functional.pad(functional.concatenate([x, x[:1]], 0), (1, 2, 0, -1), value=3),
+    "matmul": lambda x, w: x @ x.transpose(2, 3),
+    "linear": lambda x, w: functional.linear(x, w.reshape(9, -1)[:, :5], w.reshape(-1)[:9]),
+    "relu": lambda x, w: functional.relu(x),
+    "dropout": lambda x, w: functional.dropout(x, 0.4, key=3),
+    "conv2d": lambda x, w: functional.conv2d(x, w, w.sum((1, 2, 3)), padding="same"),
+    "pooling": lambda x, w: functional.max_pool2d(x, 2) + functional.avg_pool2d(x, 2),
+    "batch norm": lambda x, w: functional.batch_norm_add_relu(x, x, None, None, w[0, :, 0, 0], w[0, :, 1, 1], True),
+    "batch norm, steps": lambda x, w: functional.batch_norm_steps(x, None, None, training=True),
+    "softmax": lambda x, w: functional.log_softmax(x, 1),
+    "loss": lambda x, w: functional.cross_entropy(x, Tensor(np.ones((2, 6, 5), int), device=x.device)),
+    "loss, steps": lambda x, w: functional.cross_entropy_steps(x.mean((2, 3)), Tensor([3, 1], device=x.device)),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_no_operation_hands_arrays_of_the_card_to_numpy_emulated(doubled, name):
+    results = []
+    for place in "gpu", "reference":
+        x, w = (Tensor(normal(*shape), True, device=place) for shape in ((2, 4, 6, 5), (3, 4, 3, 3)))
+        z = OPERATIONS[name](x, w)
+        z.backward(np.ones(z.shape, np.float32))
+        results.append([z.numpy(), *(None if leaf.grad is None else Tensor(leaf.grad, device=place).numpy()
+                                     for leaf in (x, w))])
+    for ours, exact in zip(*results):
+        assert ours is exact is None or error(ours, exact) < 1e-5
 
 
 def test_networks_go_to_the_card_and_back_emulated(doubled):

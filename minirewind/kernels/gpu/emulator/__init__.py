@@ -77,11 +77,7 @@ def build(source: str, flags: tuple[str, ...] = ()) -> pathlib.Path:
         for name in sources.signatures(source))
     code = f"{source}\n{launchers}"
     key = hashlib.sha256(repr((code, FLAGS, flags)).encode()).hexdigest()[:16]
-    folder = process.user_cache() / "emulated"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        folder = pathlib.Path(tempfile.mkdtemp(prefix="minirewind-emulated-"))
+    folder = process.writable_cache("emulated")
     library = folder / f"{key}.so"
     if not library.exists():
         with tempfile.TemporaryDirectory(dir=folder) as workshop:
