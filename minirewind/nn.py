@@ -50,8 +50,9 @@ class Parameter(Tensor):
     """A Tensor that training changes.
 
     In a packed model `data`, `grad`, `mask` and `momentum` are views into the model's vectors; before that mask and
-    momentum are None. `prunable` says whether pruning may mask its entries, and may be set. `mask_version` counts the
-    changes of its mask. `initial` is how `Module.initialise` fills it: with its own first values by default.
+    momentum are None. `prunable` says whether pruning may mask its entries, and may be set. `kept` counts the entries
+    its mask keeps, `mask_version` the changes of the mask. `initial` is how `Module.initialise` fills it: with its own
+    first values by default.
     """
 
     def __init__(self, data, prunable: bool = False, initial: Initial | None = None):
@@ -61,7 +62,19 @@ class Parameter(Tensor):
         self.mask: Any = None
         self.momentum: Any = None
         self.mask_version = 0
-        self.masked = False
+        self.kept = self.size
+        self._entries: tuple[int, Any] = (-1, None)
+
+    @property
+    def masked(self) -> bool:
+        """Whether anything of it is pruned."""
+        return self.kept < self.size
+
+    def entries(self):
+        """Where weights are left, for the sparse kernels; made anew when the mask has changed."""
+        if self._entries[0] != self.mask_version:
+            self._entries = self.mask_version, self.backend.sparse_entries(self.backend.to_host(self.mask))
+        return self._entries[1]
 
     def fill(self, values) -> None:
         """Put these values in place; a masked weight stays 0."""
@@ -81,7 +94,7 @@ class Parameter(Tensor):
     def __deepcopy__(self, memo):
         twin = super().__deepcopy__(memo)
         twin.grad = twin.mask = twin.momentum = None        # not the original's: packing the copy makes its own
-        twin.masked = False
+        twin.kept, twin._entries = twin.size, (-1, None)
         return twin
 
 
@@ -252,7 +265,7 @@ class Module:
             leaf.backend, leaf.device, leaf.grad = backend, device or leaf.device, None
             if isinstance(leaf, Parameter):
                 leaf.mask = leaf.momentum = None
-                leaf.masked = False
+                leaf.kept, leaf._entries = leaf.size, (-1, None)
         if before is not None:
             pack(self).take(before)
         return self
@@ -481,7 +494,7 @@ class Vectors:
             layer = Layer(name, p.shape, start, start + p.size)
             p.data, p.grad, p.momentum, p.mask = (vector[layer.start : layer.stop].reshape(p.shape) for vector in
                                                   (self.weights, self.gradients, self.momentum, self.mask))
-            p.masked = False
+            p.kept = p.size
             layers.append(layer)
             start = layer.stop
         self.layers = tuple(layers)
@@ -506,7 +519,7 @@ class Vectors:
             if not (new == p.mask).all():
                 p.mask[...] = new
                 p.mask_version += 1
-            p.masked = not bool(new.all())
+            p.kept = int(new.sum())
         for vector in (self.weights, self.momentum, self.gradients):
             vector[~self.mask] = 0
 

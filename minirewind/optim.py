@@ -66,7 +66,8 @@ class SGD:
             raise Error(f"SGD: expected 0 <= momentum < 1 (above 0 with nesterov) and weight_decay >= 0, "
                         f"got {momentum} and {weight_decay}")
         self.vectors = nn.pack(model)
-        self.backend = next(model.parameters()).backend
+        first = next(model.parameters())
+        self.backend, self.device = first.backend, first.device
         self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, weight_decay
 
     def zero_grad(self) -> None:

@@ -394,7 +394,8 @@ def _times(rows: Sequence[Row]) -> str:
               for protocol in sorted({key[0] for key in series}, reverse=True)}
         if len(set(map(tuple, of.values()))) == 1:
             return "t/T = " + " and ".join(f"{t:.3g}" for t in next(iter(of.values())))
-        return "t/T = " + ", ".join(f"{' and '.join(f'{t:.3g}' for t in ts)} {label(p)}" for p, ts in of.items())
+        return "t/T = " + ", ".join(f"{' and '.join(f'{t:.3g}' for t in fractions)} {protocol.replace('_', '-')}"
+                                    for protocol, fractions in of.items())
     times = [f"{t:.3g}" for t in sorted({row.retrain_fraction for row in rows})]
     among = ", ".join(times) if len(times) < 5 else f"{len(times)} from {times[0]} to {times[-1]}"
     return f"t/T of the best median validation accuracy among {among}"

@@ -98,7 +98,7 @@ class Tensor:
             inputs = tensor.function.inputs
             for x, dx in zip(inputs, tensor.function.input_gradients(gradient)):
                 if x.requires_grad:
-                    gradients[id(x)] = gradients[id(x)] + dx if id(x) in gradients else dx
+                    gradients[id(x)] = self.backend.add(gradients[id(x)], dx) if id(x) in gradients else dx
             tensor.function.release()
 
     def __deepcopy__(self, memo):

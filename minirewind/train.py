@@ -130,9 +130,9 @@ class Record:
 def one_step(model: nn.Module, optimiser: optim.SGD, data: datasets.Data, clock: Clock) -> None:
     """Batch, forward, backward, update."""
     images, labels = datasets.batch(data, clock.batch_size, clock, optimiser.backend)
-    x = Tensor(images, dtype=optimiser.vectors.weights.dtype, device=next(model.parameters()).device)
+    x = Tensor(images, dtype=optimiser.vectors.weights.dtype, device=optimiser.device)
     optimiser.zero_grad()
-    loss = functional.cross_entropy(model(x), Tensor(labels, device=x.device))
+    loss = functional.cross_entropy(model(x), Tensor(labels, device=optimiser.device))
     loss.backward()
     optimiser.step(clock.rate)
     clock.loss = loss.data
@@ -165,8 +165,8 @@ def train(model: nn.Module, data: datasets.Data, recipe: Recipe, *, seed: int, r
     report = Reporter(model, compare_to)
     last = State.copy(model)
 
+    model.train()
     while vectors.step < stop:
-        model.train()
         done, used = vectors.step, rate(vectors.step)
         datasets.wind(clock, data, done, used)
         with np.errstate(all="ignore"):      # told at the next report, once and with its cause
@@ -179,6 +179,7 @@ def train(model: nn.Module, data: datasets.Data, recipe: Recipe, *, seed: int, r
                 explain_nan(model, optimiser, data, clock, last, rate)
             last = now
             yield report(now, loss, used)
+            model.train()                    # whatever the caller did with it meanwhile
 
 
 class Reporter:

@@ -55,6 +55,7 @@ def test_every_public_function_and_class_says_what_it_is():
     assert missing == []
 
 
+@pytest.mark.slow
 def test_the_readmes_python_examples_run(tmp_path, monkeypatch):
     examples = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert examples

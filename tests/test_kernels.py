@@ -18,7 +18,7 @@ from minirewind.kernels.reference import Reference
 EXACT = kernels.backend("reference")
 KERNELS = [name for name, kernel in vars(Reference).items() if isinstance(kernel, staticmethod)]
 
-FAST = settings(max_examples=25, deadline=None)
+FAST = settings(max_examples=20, deadline=None)
 
 
 @pytest.fixture(params=["reference", "cpu", pytest.param("emulated", marks=pytest.mark.slow)], scope="module")
@@ -60,7 +60,7 @@ def hold(backend, name, *arguments, tolerance=1e-4):
             assert not np.issubdtype(wanted.dtype, np.floating) or result.dtype == np.float32
     for changed, wanted in zip(ours, theirs):
         if isinstance(changed, np.ndarray) and changed.dtype == np.float32:
-            assert error(changed, wanted) < tolerance
+            assert error(np.nan_to_num(changed), np.nan_to_num(wanted)) < tolerance
     return results
 
 
@@ -135,6 +135,29 @@ def test_gradients_of_convolution(backend, case, layout):
     dy = laid(rng(3).standard_normal(y.shape, np.float32), layout)
     hold(backend, "conv2d_input_gradient", dy, weight, x.shape, stride, padding)
     hold(backend, "conv2d_weight_gradient", dy, x, weight.shape, stride, padding)
+
+
+@FAST
+@given(convolutions(), LAYOUTS, st.sampled_from([0, 0.1, 0.5, 1]))
+def test_sparse_convolution(backend, case, layout, density):
+    x, weight, bias, stride, padding = case
+    entries = backend.sparse_entries(rng(4).random(weight.shape) < density)
+    weight[~entries.mask] = np.nan                                       # masked weights are not even read
+    y, = hold(backend, "sparse_conv2d", x, weight, bias, entries, stride, padding)
+    dy = laid(rng(3).standard_normal(y.shape, np.float32), layout)
+    hold(backend, "sparse_conv2d_input_gradient", dy, weight, entries, x.shape, stride, padding)
+    dweight, = hold(backend, "sparse_conv2d_weight_gradient", dy, x, entries, stride, padding)
+    assert (dweight[~entries.mask] == 0).all()
+
+
+def test_sparse_kernels_pay_below_some_density():
+    cpu = kernels.backend("cpu")
+    for shape, weight_shape, stride in [
+            ((128, 16, 32, 32), (16, 16, 3, 3), (1, 1)), ((128, 64, 8, 8), (64, 64, 3, 3), (1, 1)),
+            ((64, 8, 8, 8), (16, 8, 1, 1), (2, 2)), ((8, 5, 9, 9), (7, 5, 5, 5), (1, 1))]:
+        size, padding = np.prod(weight_shape), (weight_shape[2] // 2,) * 2
+        assert cpu.sparse_pays(shape, weight_shape, size // 20, stride, padding)
+        assert not cpu.sparse_pays(shape, weight_shape, size, stride, padding)
 
 
 @pytest.mark.parametrize(("channels", "filters", "size", "kernel", "stride"),
@@ -338,7 +361,7 @@ def every_kernel(backend, dtype=np.float32, N=32):
     vectors = [rng(6, k).standard_normal(200_000).astype(dtype) for k in range(3)]
     y = backend.normalise(x, residual, mean, inverse_std, gamma, beta, True)
     pooled, source = backend.max_pool2d(x, (3, 3), (2, 2), ones)
-    mask = vectors[0] < 1
+    mask, entries = vectors[0] < 1, backend.sparse_entries(weight > 1)
     backend.sgd(*vectors, mask, 0.1, 0.9, True, 1e-4)
     return [
         backend.conv2d(x, weight, beta, ones, ones),
@@ -346,6 +369,9 @@ def every_kernel(backend, dtype=np.float32, N=32):
         backend.conv2d_input_gradient(dy, weight, shape, ones, ones),
         backend.conv2d_weight_gradient(dy, x, weight.shape, ones, ones),
         backend.conv2d_weight_gradient(dy[:, :, ::2, ::2], x, weight.shape, (2, 2), ones),
+        backend.sparse_conv2d(x, weight, beta, entries, ones, ones),
+        backend.sparse_conv2d_input_gradient(dy, weight, entries, shape, ones, ones),
+        backend.sparse_conv2d_weight_gradient(dy, x, entries, ones, ones),
         *backend.moments(x, 1e-5, *running, 0.1), *running, y,
         *backend.normalise_gradient(dy, y, x, mean, inverse_std, gamma, True, True),
         *backend.normalise_gradient(dy, y, x, mean, inverse_std, gamma, False, False),
@@ -393,8 +419,11 @@ def test_an_empty_batch(backend):
 
 
 def test_threads_are_counted_from_one():
+    kernels.backend("cpu")
     with pytest.raises(errors.Error, match="at least 1"):
         process.set_threads(0)
+    with pytest.raises(errors.Error, match="NUMBA_NUM_THREADS=10000"):
+        process.set_threads(10_000)
 
 
 def run(code, **environment):
@@ -413,6 +442,13 @@ def test_only_the_first_run_compiles_and_says_so_once(tmp_path):
     first, second = (run(code, NUMBA_CACHE_DIR=str(tmp_path))[1] for _ in range(2))
     assert first.count("compiling") == 1
     assert second == ""
+
+
+def test_nothing_compiled_is_left_beside_the_sources(tmp_path):
+    code = ("from minirewind.kernels.cpu import layout, update; import numpy as np, pathlib;"
+            "layout.batch_innermost(np.ones((2, 2, 2, 2), np.float32));"
+            "print(update.masked_momentum_step.serial.stats.cache_path)")
+    assert run(code, NUMBA_CACHE_DIR=str(tmp_path))[0].startswith(str(tmp_path / "minirewind" / "kernels-"))
 
 
 def test_without_numba_numpy_steps_in_after_one_sentence():

@@ -25,27 +25,26 @@ def backend() -> Reference:
 @functools.cache
 def compiled() -> type[Reference]:
     """The backend's class. Numba is imported here and not before, once the process is prepared for it."""
-    import numba
-
     process.prepare()
     process.prepare_numba()
-    users_folder, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(process.cache_folder())
-    try:
-        from . import convolution, layout, loss, normalisation, pooling, update
-    finally:
-        numba.config.CACHE_DIR = users_folder
+    from . import arithmetic, augment, convolution, layout, loss, normalisation, pooling, sparse, update
 
     class Cpu(Reference):
         """float32 by Numba, batch innermost in memory; every other type, and empty arrays, by the reference."""
 
         name = "cpu"
 
-        def empty(self, shape, dtype=layout.np.float32):
+        def empty(self, shape, dtype=layout.FLOAT32):
             return layout.empty(shape, dtype)
 
+        add = staticmethod(arithmetic.add)
         conv2d = staticmethod(convolution.conv2d)
         conv2d_input_gradient = staticmethod(convolution.conv2d_input_gradient)
         conv2d_weight_gradient = staticmethod(convolution.conv2d_weight_gradient)
+        sparse_pays = staticmethod(sparse.sparse_pays)
+        sparse_conv2d = staticmethod(sparse.sparse_conv2d)
+        sparse_conv2d_input_gradient = staticmethod(sparse.sparse_conv2d_input_gradient)
+        sparse_conv2d_weight_gradient = staticmethod(sparse.sparse_conv2d_weight_gradient)
         max_pool2d = staticmethod(pooling.max_pool2d)
         max_pool2d_gradient = staticmethod(pooling.max_pool2d_gradient)
         avg_pool2d = staticmethod(pooling.avg_pool2d)
@@ -58,5 +57,6 @@ def compiled() -> type[Reference]:
         cross_entropy = staticmethod(loss.cross_entropy)
         cross_entropy_gradient = staticmethod(loss.cross_entropy_gradient)
         sgd = staticmethod(update.sgd)
+        crop_flip_normalise = staticmethod(augment.crop_flip_normalise)
 
     return Cpu

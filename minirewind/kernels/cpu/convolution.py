@@ -10,6 +10,7 @@ transposed: the same kernel.
 """
 
 import functools
+import math
 
 import numpy as np
 from numba import prange
@@ -18,7 +19,7 @@ from .. import reference
 from ..reference.convolution import output_size
 from . import winograd
 from .compiling import Kernel, helper
-from .layout import images, planes, takes, whole_vectors
+from .layout import allocate, chunks_of, images, planes, takes, whole_vectors
 from .simd import (
     COLUMNS,
     LANES,
@@ -78,8 +79,8 @@ def conv2d_input_gradient(dy, weight, x_shape, stride, padding):
     """As the reference's: the pixels and the channels change sides."""
     if not takes(dy, weight):
         return reference.convolution.conv2d_input_gradient(dy, weight, x_shape, stride, padding)
-    if winograd.pays(dy.shape, weight.shape, stride, (2 - padding[0], 2 - padding[1])):
-        around = 2 - padding[0], 2 - padding[1]
+    around = 2 - padding[0], 2 - padding[1]                               # where the 3x3 filters reach over dy's edge
+    if winograd.pays(dy.shape, weight.shape, stride, around):
         dx = winograd.convolve(planes(dy), pack(weight, None, True), True, dy.shape[2:], around, weight.shape[1])
     else:
         reached = inverse_taps(*x_shape[2:], weight.shape[2:], stride, padding)
@@ -91,7 +92,7 @@ def conv2d_weight_gradient(dy, x, weight_shape, stride, padding):
     """As the reference's."""
     if not takes(dy, x):
         return reference.convolution.conv2d_weight_gradient(dy, x, weight_shape, stride, padding)
-    if winograd.pays(x.shape, weight_shape, stride, padding):
+    if winograd.pays(x.shape, weight_shape, stride, padding, weight_gradient=True):
         return winograd.correlate(planes(dy), planes(x), x.shape[2:], padding).reshape(weight_shape)
     source = taps(*x.shape[2:], weight_shape[2:], stride, padding)
     return correlate(whole_vectors(planes(dy), LANES), whole_vectors(planes(x), LANES), source).reshape(weight_shape)
@@ -104,7 +105,7 @@ def convolve(x, filters, source, K):
     """The convolution of x [pixels, C, N] with packed filters: y [output pixels, K, N]."""
     N = x.shape[2]
     x = whole_vectors(x, LANES)
-    y = np.empty((source.shape[0], K, x.shape[2]), np.float32)
+    y = allocate((source.shape[0], K, x.shape[2]))
     multiply_taps(y.size * filters.shape[1] / 30, x, filters, source, y)                 # some 60 GFLOP/s
     return y if y.shape[2] == N else np.ascontiguousarray(y[:, :, :N])
 
@@ -173,9 +174,9 @@ def correlate(dy, x, source):
     """dweight[k, c, t] = sum over output pixels q and images of dy[q, k] * x[source[q, t], c].    (K, C, T)"""
     (Q, K, N), C, T = dy.shape, x.shape[1], source.shape[1]
     work = dy.size * C * T / 30
-    chunks = 1 if work < 100_000 else min(Q, 16)
-    pixels = max(1, 131_072 // (4 * N * (K + C)))                         # so many at a time stay in the cache
-    partial = np.zeros((chunks, T, -(-K // ROWS), -(-C // COLUMNS), ROWS * COLUMNS), np.float32)
+    pixels = max(1, 512 // N)      # at a time: enough to pay for the sums over the lanes, few enough for the cache
+    size = T, -(-K // ROWS), -(-C // COLUMNS), ROWS * COLUMNS
+    partial = np.zeros((1 if work < 100_000 else chunks_of(Q, math.prod(size)), *size), np.float32)
     multiply_pixels(work, dy, x, source, pixels, partial)
     dweight = np.empty((K, C, T), np.float32)
     add_chunks(partial.size, partial, dweight)

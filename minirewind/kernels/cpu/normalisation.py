@@ -9,7 +9,7 @@ from numba import prange
 
 from .. import reference
 from .compiling import Kernel
-from .layout import like, planes, takes
+from .layout import allocate, like, planes, takes
 
 BLOCKS = 32     # partial sums of a map: enough for as many threads, and always as many, whoever adds them
 
@@ -42,7 +42,7 @@ def normalise(x, residual, mean, inverse_std, weight, bias, relu):
     if not taken(x, residual, mean, inverse_std, weight, bias):
         return reference.normalisation.normalise(x, residual, mean, inverse_std, weight, bias, relu)
     memory = planes(x)
-    y = np.empty_like(memory)
+    y = allocate(memory.shape)
     if residual is None:
         scale_shift(x.size * 0.3, memory, mean, inverse_std, weight, bias, relu, y)
     else:
@@ -59,9 +59,9 @@ def normalise_gradient(dy, y, x, mean, inverse_std, weight, relu, batch_statisti
     P, C, N = memory.shape
     sums = np.zeros((min(BLOCKS, P), 2, C))
     dweight, dbias = np.empty((2, C), np.float32)
-    dx = np.empty_like(memory)
+    dx = allocate(memory.shape)
     if relu:
-        dresidual = np.empty_like(memory)
+        dresidual = allocate(memory.shape)
         sum_masked_gradients(x.size * 0.5, planes(dy), planes(y), memory, mean, dresidual, sums)
     else:
         sum_gradients(x.size * 0.4, dresidual, memory, mean, sums)
@@ -76,7 +76,7 @@ def relu(x):
     if not taken(x):
         return reference.normalisation.relu(x)
     memory = planes(x)
-    y = np.empty_like(memory)
+    y = allocate(memory.shape)
     positive_part(x.size * 0.25, memory.reshape(-1), y.reshape(-1))
     return like(y, x)
 
@@ -86,7 +86,7 @@ def relu_gradient(dy, y):
     if not taken(dy, y):
         return reference.normalisation.relu_gradient(dy, y)
     memory = planes(dy)
-    dx = np.empty_like(memory)
+    dx = allocate(memory.shape)
     where_positive(dy.size * 0.3, memory.reshape(-1), planes(y).reshape(-1), dx.reshape(-1))
     return like(dx, dy)
 

@@ -7,9 +7,11 @@ from numba import prange
 
 from .. import reference
 from ..reference.convolution import output_size
-from .compiling import Kernel
+from .compiling import Kernel, helper
 from .convolution import inverse_taps, taps
-from .layout import images, planes, takes
+from .layout import allocate, images, planes, takes
+
+INT32 = np.dtype(np.int32)
 
 
 def taken(x, size, padding):
@@ -26,8 +28,8 @@ def max_pool2d(x, size, stride, padding):
         return reference.pooling.max_pool2d(x, size, stride, padding)
     height, width = (output_size(*each) for each in zip(x.shape[2:], size, stride, padding))
     table, memory = taps(*x.shape[2:], size, stride, padding), planes(x)
-    y = np.empty((len(table), *memory.shape[1:]), np.float32)
-    source = np.empty(y.shape, np.int32)
+    y = allocate((len(table), *memory.shape[1:]))
+    source = allocate(y.shape, INT32)
     largest(y.size * table.shape[1] * 0.4, memory, table, y, source)
     return images(y, height, width), images(source, height, width)
 
@@ -48,7 +50,7 @@ def avg_pool2d(x, size, stride, padding):
         return reference.pooling.avg_pool2d(x, size, stride, padding)
     height, width = (output_size(*each) for each in zip(x.shape[2:], size, stride, padding))
     table, memory = taps(*x.shape[2:], size, stride, padding), planes(x)
-    y = np.empty((len(table), *memory.shape[1:]), np.float32)
+    y = allocate((len(table), *memory.shape[1:]))
     add_sources(y.size * table.shape[1] * 0.2, memory, table, 1 / math.prod(size), y)
     return images(y, height, width)
 
@@ -58,33 +60,41 @@ def avg_pool2d_gradient(dy, x_shape, size, stride, padding):
     if not takes(dy):
         return reference.pooling.avg_pool2d_gradient(dy, x_shape, size, stride, padding)
     N, C, H, W = x_shape
-    dx = np.empty((H * W, C, N), np.float32)
+    dx = allocate((H * W, C, N))
     add_sources(dx.size * 0.4, planes(dy), inverse_taps(H, W, size, stride, padding), 1 / math.prod(size), dx)
     return images(dx, H, W)
 
 
 # Kernels --------------------------------------------------------------------------------------------------------------
 
+BLOCK = 16       # channels at a time: with all their images one run of memory, `run` below
+
+
+@helper
+def run(memory, p, block):
+    """The channels of one block at pixel p, all images, as one flat view."""
+    return memory[p, block * BLOCK : (block + 1) * BLOCK].reshape(-1)
+
 
 @Kernel
 def largest(x, table, y, source):
     """y[q] = the largest x[table[q, t]], source[q] = where it stood; the first of equals wins, and NaN over all."""
-    Q, C, N = y.shape
-    for row in prange(Q * C):
-        q, c = row // C, row % C
-        started = False
+    blocks = (y.shape[1] + BLOCK - 1) // BLOCK
+    for job in prange(y.shape[0] * blocks):
+        q, block = job // blocks, job % blocks
+        value, place, started = run(y, q, block), run(source, q, block), False
         for t in range(table.shape[1]):
             p = table[q, t]
             if p >= 0 and not started:
                 started = True
-                for n in range(N):
-                    y[q, c, n], source[q, c, n] = x[p, c, n], p
+                value[:], place[:] = run(x, p, block), p
             elif p >= 0:
-                for n in range(N):
-                    new, old = x[p, c, n], y[q, c, n]
-                    wins = new > old or (new != new and old == old)
-                    y[q, c, n] = new if wins else old
-                    source[q, c, n] = p if wins else source[q, c, n]
+                challenger = run(x, p, block)
+                for i in range(value.size):
+                    new, old, holder = challenger[i], value[i], place[i]
+                    wins = (new > old) | ((new != new) & (old == old))
+                    value[i] = new if wins else old
+                    place[i] = p if wins else holder
 
 
 @Kernel
@@ -100,13 +110,13 @@ def hand_back(dy, source, dx):
 @Kernel
 def add_sources(x, table, share, y):
     """y[q] = share * the sum of x[table[q, t]] over the taps t that are not -1."""
-    Q, C, N = y.shape
-    factor = np.float32(share)
-    for row in prange(Q * C):
-        q, c = row // C, row % C
-        y[q, c] = 0
+    blocks, factor = (y.shape[1] + BLOCK - 1) // BLOCK, np.float32(share)
+    for job in prange(y.shape[0] * blocks):
+        q, block = job // blocks, job % blocks
+        total = run(y, q, block)
+        total[:] = 0
         for t in range(table.shape[1]):
-            p = table[q, t]
-            if p >= 0:
-                for n in range(N):
-                    y[q, c, n] += x[p, c, n] * factor
+            if table[q, t] >= 0:
+                part = run(x, table[q, t], block)
+                for i in range(total.size):
+                    total[i] += part[i] * factor

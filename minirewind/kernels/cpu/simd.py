@@ -176,20 +176,18 @@ def splat(typing, number):
 
 
 @intrinsic
-def prefetch(typing, array, index):
-    """Ask for the cache line of this entry, without waiting for it.    (prefetcht0)"""
+def lane_sum(typing, value):
+    """The sum of the lanes of one vector."""
 
     def build(context, builder, signature, arguments):
-        array_type, index_type = signature.args
-        place = address(context, builder, array_type, arguments[0], index_type, arguments[1])
-        byte = ir.IntType(8).as_pointer()
-        function_type = ir.FunctionType(ir.VoidType(), [byte, INDEX, INDEX, INDEX])
-        name = "llvm.prefetch.p0i8" if "p0i8" in str(byte) else "llvm.prefetch.p0"
-        function = builder.module.globals.get(name) or ir.Function(builder.module, function_type, name)
-        builder.call(function, [builder.bitcast(place, byte), INDEX(0), INDEX(3), INDEX(1)])
-        return context.get_dummy_value()
+        value, width = arguments[0], LANES
+        while width > 1:                                                  # fold it in half until one lane is left
+            width //= 2
+            upper = [min(lane + width, LANES - 1) for lane in range(LANES)]
+            value = builder.fadd(value, choose_lanes(builder, value, value, upper), flags=FLAGS)
+        return builder.extract_element(value, INDEX(0))
 
-    return types.void(array, index), build
+    return types.float32(value), build
 
 
 def define_operator(symbol, instruction):
@@ -248,6 +246,37 @@ def constant_rows(typing, rows, columns, array, index):
         return tile
 
     return TileType(rows.literal_value, columns.literal_value)(rows, columns, array, index), build
+
+
+@intrinsic(prefer_literal=True)
+def load_tile(typing, rows, columns, array, index):
+    """A tile of rows * columns vectors that lie one after the other in memory.    (vmovups)"""
+
+    def build(context, builder, signature, arguments):
+        tile_type = signature.return_type
+        start = address(context, builder, signature.args[2], arguments[2], signature.args[3], arguments[3])
+        tile = ir.Constant(context.get_value_type(tile_type), ir.Undefined)
+        for place, _, _ in places(tile_type):
+            tile = builder.insert_value(tile, load_at(builder, builder.gep(start, [INDEX(place * LANES)])), place)
+        return tile
+
+    return TileType(rows.literal_value, columns.literal_value)(rows, columns, array, index), build
+
+
+@intrinsic
+def dot(typing, tile, x, index, total):
+    """total + the tile times as many vectors of x from `index` on, lane by lane.    (vfmadd231ps)"""
+
+    def build(context, builder, signature, arguments):
+        tile_type, x_type, index_type, _ = signature.args
+        start = address(context, builder, x_type, arguments[1], index_type, arguments[2])
+        total = arguments[3]
+        for place, _, _ in places(tile_type):
+            value = load_at(builder, builder.gep(start, [INDEX(place * LANES)]))
+            total = multiply_add(builder, builder.extract_value(arguments[0], place), value, total)
+        return total
+
+    return vector(tile, x, index, total), build
 
 
 @intrinsic

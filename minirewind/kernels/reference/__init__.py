@@ -3,7 +3,7 @@
 import numpy as np
 
 from .. import process
-from . import augment, convolution, loss, normalisation, pooling, product, update
+from . import arithmetic, augment, convolution, loss, normalisation, pooling, sparse, update
 
 
 class Reference:
@@ -40,9 +40,15 @@ class Reference:
         """`clock` itself. (A GPU's keeps what changes from step to step in its own memory.)"""
         return clock
 
+    add = staticmethod(arithmetic.add)
     conv2d = staticmethod(convolution.conv2d)
     conv2d_input_gradient = staticmethod(convolution.conv2d_input_gradient)
     conv2d_weight_gradient = staticmethod(convolution.conv2d_weight_gradient)
+    sparse_entries = staticmethod(sparse.sparse_entries)
+    sparse_pays = staticmethod(sparse.sparse_pays)
+    sparse_conv2d = staticmethod(sparse.sparse_conv2d)
+    sparse_conv2d_input_gradient = staticmethod(sparse.sparse_conv2d_input_gradient)
+    sparse_conv2d_weight_gradient = staticmethod(sparse.sparse_conv2d_weight_gradient)
     max_pool2d = staticmethod(pooling.max_pool2d)
     max_pool2d_gradient = staticmethod(pooling.max_pool2d_gradient)
     avg_pool2d = staticmethod(pooling.avg_pool2d)
@@ -52,7 +58,7 @@ class Reference:
     normalise_gradient = staticmethod(normalisation.normalise_gradient)
     relu = staticmethod(normalisation.relu)
     relu_gradient = staticmethod(normalisation.relu_gradient)
-    matmul = staticmethod(product.matmul)
+    matmul = staticmethod(arithmetic.matmul)
     cross_entropy = staticmethod(loss.cross_entropy)
     cross_entropy_gradient = staticmethod(loss.cross_entropy_gradient)
     sgd = staticmethod(update.sgd)

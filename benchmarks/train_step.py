@@ -1,0 +1,160 @@
+"""One training step (forward, backward, update) through the public API, beside PyTorch's, in one run.
+
+    python benchmarks/train_step.py --network resnet20 --batch 128 --threads 2 --against torch
+    python benchmarks/train_step.py --density 0.05 --mask uniform --against torch --json step.json
+
+Both train the same network from the same weights on the same batch, which lies in memory in the order each likes best.
+PyTorch runs eagerly and compiled (where torch.compile works), in NCHW and channels_last; the fastest counts. The
+candidates take turns; turns during which the machine was busy are thrown away. ratio = PyTorch's time / ours: above 1
+we are faster. Making the batch (crop, flip, normalise) is a row of its own.
+"""
+
+import argparse
+import datetime
+import json
+import sys
+
+import numpy as np
+import timing
+
+import minirewind as mr
+from minirewind import kernels
+from minirewind.tensor import Tensor
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", default="resnet20")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--size", type=int, default=32, help="height and width of the images")
+    parser.add_argument("--channels", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--density", type=float, default=1.0)
+    parser.add_argument("--mask", choices=("uniform", "global"), default="uniform",
+                        help="the same density in every layer, at random; or global magnitude of the initial weights")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--against", choices=("torch",))
+    parser.add_argument("--compile", action="store_true", help="time torch.compile too (it compiles for a minute)")
+    parser.add_argument("--seconds", type=float, default=60, help="the longest time to measure")
+    parser.add_argument("--json")
+    options = parser.parse_args()
+
+    kernels.set_threads(options.threads)
+    data = images(options)
+    model = mr.models.build(options.network, input_shape=data.input_shape, classes=10).to(options.device)
+    mask(model, options)
+    clock = mr.train.Clock(seed=0, stream=0, round=0, batch_size=options.batch)
+    x, y = mr.data.batch(data, options.batch, clock, kernels.backend(options.device))
+
+    calls = {"ours": our_step(model, x, y)}
+    if options.against:
+        calls |= torch_steps(options, model, x, y)
+    print(f"{options.network}, batch {options.batch}, density {options.density:g}, {options.threads} threads")
+    steps = timing.interleaved(calls, options.seconds)
+    backend = kernels.backend(options.device)
+    batch = timing.interleaved({"batch": lambda: mr.data.batch(data, options.batch, clock, backend)}, 5)
+    for name, measured in (steps | batch).items():
+        print(f"{name:28s}{measured}")
+
+    result = {
+        "network": options.network, "batch": options.batch, "threads": options.threads, "density": options.density,
+        "mask": options.mask if options.density < 1 else None, "device": options.device,
+        "ours_ms": steps["ours"].median, "batch_ms": batch["batch"].median,
+        "all_ms": {name: vars(measured) for name, measured in steps.items()},
+        "date": datetime.date.today().isoformat(), "machine": timing.machine(), "versions": versions(options),
+    }
+    theirs = {name: measured.median for name, measured in steps.items() if name != "ours"}
+    if theirs:
+        best = min(theirs, key=theirs.get)
+        result |= {"torch_ms": theirs[best], "torch_best": best, "ratio": theirs[best] / steps["ours"].median}
+        print(f"ratio {result['ratio']:.2f} against {best}")
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump(result, file, indent=1)
+            file.write("\n")
+
+
+def images(options):
+    """Random images in the shape of CIFAR: the time does not depend on what they show."""
+    random = np.random.default_rng(0)
+    shape = (options.channels, options.size, options.size)
+    split = mr.data.Split(random.integers(0, 256, (2000, *shape), np.uint8), random.integers(0, 10, 2000))
+    return mr.data.Data(split, split, split, 10, pad=4, flip=True)
+
+
+def mask(model, options):
+    """Prune the model to the density, in place."""
+    if options.density == 1:
+        return
+    state = mr.train.State.copy(model)
+    method = mr.prune.global_magnitude
+    if options.mask == "uniform":
+        lots = np.random.default_rng(0).random(int(model.vectors.prunable.sum()))
+        layers = mr.prune.prunable_layers(model)
+
+        def method(weights, mask, keep):
+            return mr.prune.layerwise_magnitude(lots, mask, keep, layers=layers)
+    state.masked(mr.prune.new_mask(model, state, options.density, method), step=0).restore(model)
+
+
+def our_step(model, x, y):
+    """One step as train.one_step makes it, the batch apart."""
+    model.train()
+    optimiser = mr.optim.SGD(model, weight_decay=2e-4)
+    x, y = Tensor(x, device=optimiser.device), Tensor(y, device=optimiser.device)
+
+    def step():
+        optimiser.zero_grad()
+        mr.functional.cross_entropy(model(x), y).backward()
+        optimiser.step(1e-6)
+    return step
+
+
+def torch_steps(options, model, x, y):
+    """PyTorch's step in each of its ways, by name; first it must compute the same loss."""
+    import torch
+    import torch_networks
+
+    torch.set_num_threads(options.threads)
+    images, labels = torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(y)
+    loss = mr.functional.cross_entropy(model(Tensor(x)), Tensor(y)).item()
+    formats = {"torch NCHW": torch.contiguous_format, "torch channels_last": torch.channels_last}
+    calls = {}
+    for name, order in formats.items():
+        for compiled in (False, True) if options.compile else (False,):
+            twin = torch_networks.build(options.network, model).to(memory_format=order).train()
+            run = torch.compile(twin) if compiled else twin
+            call = torch_step(torch, twin, run, images.to(memory_format=order), labels)
+            try:
+                theirs = call()
+            except Exception as reason:
+                print(f"torch.compile does not work here: {str(reason).splitlines()[0][:100]}", file=sys.stderr)
+                continue
+            if not np.isclose(theirs, loss, rtol=1e-3):
+                raise SystemExit(f"not the same network: our loss is {loss}, {name}'s {theirs}")
+            calls[name + (" compiled" if compiled else "")] = call
+    return calls
+
+
+def torch_step(torch, twin, run, images, labels):
+    optimiser = torch.optim.SGD(twin.parameters(), 1e-6, 0.9, weight_decay=2e-4, fused=True)
+
+    def step():
+        optimiser.zero_grad(set_to_none=True)
+        loss = torch.nn.functional.cross_entropy(run(images), labels)
+        loss.backward()
+        optimiser.step()
+        return loss.item()
+    return step
+
+
+def versions(options):
+    found = {"python": sys.version.split()[0], "numpy": np.__version__, "minirewind": mr.__version__}
+    for name in ("numba", "torch"):
+        if name in sys.modules:
+            found[name] = sys.modules[name].__version__
+    return found
+
+
+if __name__ == "__main__":
+    main()
