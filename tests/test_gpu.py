@@ -570,6 +570,7 @@ def test_a_masked_network_is_captured_too_emulated(doubled, exactly):
         mask = prune.new_mask(model, now, 0.4)
         trained(name, train.Recipe(8, batch_size=4), model, start=now.masked(mask, 2))
         states.append(train.State.copy(model))
+    assert doubled.launches.count("graph") == 1 + 5         # of 2 steps, and of 6
     assert same(*states)
     assert (states[0].weights[~states[0].mask] == 0).all()
     assert not states[0].mask.all()
