@@ -208,7 +208,7 @@ def parser():
         new.add_argument("--network", help="resnet20, resnet8-8 (depth-width), vgg16, lenet_300_100, "
                                                            "or package.module:function")
         new.add_argument("--data-dir", help="where the data sets lie (or MINIREWIND_DATA)")
-        new.add_argument("--device", default="cpu", help="cpu, gpu, or reference (slow, plain NumPy)")
+        new.add_argument("--device", default="cpu", help="cpu, gpu; slow ones to learn from: reference, emulated")
         for name, kind in typing.get_type_hints(Recipe).items():
             new.add_argument(f"--recipe.{name}", type=kind, help=f"how to train: {name.replace('_', ' ')}")
 

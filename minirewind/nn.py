@@ -442,7 +442,7 @@ class Dropout(Module):
         if not self.training or self.p == 0:
             return functional.dropout(x, self.p, False, key=0)
         c = self.clock
-        where = (0, 0, 0, 0) if c is None else (c.seed, c.stream, c.round, c.step)
+        where = (0, 0, 0, 0) if c is None else (c.seed, c.stream, c.round, int(c.step))
         key = int(hashing.hash_words(zlib.crc32(self._name.encode()), *where))
         return functional.dropout(x, self.p, self.training, key=key)
 

@@ -137,7 +137,7 @@ class Tensor:
     def __rpow__(self, other): return Pow.apply(*_pair("pow", other, self))
     def __rmatmul__(self, other): return matmul(other, self)
     def __neg__(self): return Neg.apply(self)
-    def __getitem__(self, index): return GetItem.apply(self, index=_plain_index(index))
+    def __getitem__(self, index): return GetItem.apply(self, index=_plain_index(index, self.backend))
 
     def exp(self): return Exp.apply(floating(self))
     def log(self): return Log.apply(floating(self))
@@ -521,7 +521,7 @@ class Concatenate(Function):
 
     def forward(self, *arrays, dim):
         self.dim = dim
-        self.ends = np.cumsum([x.shape[dim] for x in arrays])
+        self.ends = np.cumsum([x.shape[dim] for x in arrays]).tolist()
         return self.xp.concatenate(arrays, axis=dim)
 
     def backward(self, dz):
@@ -689,10 +689,12 @@ def _flat(shape) -> tuple[int, ...]:
     return tuple(operator.index(n) for n in (shape[0] if len(shape) == 1 and np.iterable(shape[0]) else shape))
 
 
-def _plain_index(index):
+def _plain_index(index, backend):
     if isinstance(index, tuple):
-        return tuple(_plain_index(i) for i in index)
-    return index.data if isinstance(index, Tensor) else index
+        return tuple(_plain_index(i, backend) for i in index)
+    if isinstance(index, Tensor):
+        return index.data
+    return backend.asarray(index) if isinstance(index, np.ndarray) else index
 
 
 def _with_dtype(data, dtype):

@@ -106,7 +106,6 @@ class ndarray:
     def __float__(self): return float(self.get())
     def __int__(self): return int(self.get())
     def __bool__(self): return bool(self.get())
-    def __index__(self): return operator.index(self.get().item())
     def __len__(self): return len(self.a)
     def __getitem__(self, index): return call(lambda a, i: a[i], self, index)
 
@@ -230,6 +229,12 @@ def __getattr__(name):
         if isinstance(function, np.ufunc) and "where" in settings:
             raise TypeError(f"{name}() got an unexpected keyword argument 'where'")
         return call(function, *arguments, **settings)
+
+    def at(array, index, values):
+        plain = strictly((array, index, values))
+        change(lambda: function.at(*plain))
+
+    strict.at = at
     return strict
 
 

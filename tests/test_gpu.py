@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +18,27 @@ from minirewind.kernels import hashing
 from minirewind.kernels.gpu import sources
 from minirewind.tensor import Tensor
 
-if shutil.which("g++") is None:
-    pytest.skip("the emulated device needs g++", allow_module_level=True)
+if shutil.which("g++") is None or not sys.platform.startswith("linux"):
+    pytest.skip("the emulated device needs Linux and g++", allow_module_level=True)
 
 from minirewind.kernels.gpu import card, emulator
 
 EXACT = kernels.backend("reference")
 
 
+class Poison:
+    """NumPy, but new memory is full of NaN, or of a number that no index should be: what nobody wrote, shows."""
+
+    def __getattr__(self, name):
+        return getattr(np, name)
+
+    def empty(self, shape, dtype=np.float32):
+        return np.full(shape, np.nan if np.dtype(dtype).kind == "f" else 99, dtype)
+
+
 def device(precision="fp32", seed=0):
     emulated = emulator.Emulated()
-    emulated.precision, emulated.seed = precision, seed
+    emulated.precision, emulated.seed, emulated.xp = precision, seed, Poison()
     return emulated
 
 
@@ -142,6 +153,21 @@ def test_batch_norm_emulated(shape):
 
 def test_moments_emulated_keep_their_digits_far_from_zero():
     hold(FP32, "moments", 1000 + normal(8, 3, 8, 8), 1e-5, None, None, 0.1)
+
+
+def test_statistics_that_are_parts_of_something_else_emulated():
+    x, both = normal(4, 5, 3, 3), np.stack([normal(5), normal(5) ** 2], axis=1)
+    running = both.copy()
+    moments = FP32.moments(x, 1e-5, running[:, 0], running[:, 1], 0.1)
+    EXACT.moments(x, 1e-5, both[:, 0], both[:, 1], 0.1)
+    assert np.allclose(running, both, rtol=1e-5)
+    y = FP32.normalise(x, None, *(np.repeat(m, 2)[::2] for m in moments), both[:, 0], both[:, 1], False)
+    assert error(y, EXACT.normalise(x, None, *moments, both[:, 0], both[:, 1], False)) < 1e-5
+    vectors = [normal(20, seed=k)[::2] for k in range(3)]
+    exact = [v.astype(float) for v in vectors]
+    for backend, v in (FP32, vectors), (EXACT, exact):
+        backend.sgd(*v, np.arange(10) > 3, 0.1, 0.9, True, 1e-4)
+    assert error(vectors[0], exact[0]) < 1e-5
 
 
 def test_nan_passes_relu_emulated():
@@ -426,25 +452,85 @@ def test_without_gplusplus_there_is_one_sentence(monkeypatch):
         emulator.Emulated()
 
 
-def test_reading_past_the_end_emulated_is_found_by_the_address_sanitizer():
+def under_the_address_sanitizer(code):
+    """What a Python program says in which every access of sanitised C++ is checked; skips where that cannot be."""
     runtime = subprocess.run(["g++", "-print-file-name=libasan.so"], capture_output=True, text=True).stdout.strip()
     if not Path(runtime).is_file():
         pytest.skip("g++ has no address sanitizer here")
-    code = ("import numpy as np\n"
-            "from minirewind.kernels.gpu import emulator, sources\n"
-            "module = emulator.Module(sources.text('normalisation'), flags=('-fsanitize=address',))\n"
-            "x, y = np.ones(5000, np.float32), np.ones(5000, np.float32)\n"
-            "for count in 5000, 5001:\n"
-            "    module.get_function('relu')((20,), (256,), (x, y, count))\n"
-            "    print('passed', count, flush=True)\n")
     environment = {**os.environ, "LD_PRELOAD": runtime, "ASAN_OPTIONS": "detect_leaks=0",
                    "PYTHONPATH": str(Path(data.__file__).parent.parent)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True,
+                          env=environment)
     if not done.stdout and "AddressSanitizer" not in done.stderr:
         pytest.skip(f"Python does not start under the address sanitizer: {done.stderr[-200:]}")
+    return done
+
+
+def test_reading_past_the_end_emulated_is_found_by_the_address_sanitizer():
+    done = under_the_address_sanitizer("""
+        import numpy as np
+        from minirewind.kernels.gpu import emulator, sources
+        module = emulator.Module(sources.text('normalisation'), flags=('-fsanitize=address',))
+        x, y = np.ones(5000, np.float32), np.ones(5000, np.float32)
+        for count in 5000, 5001:
+            module.get_function('relu')((20,), (256,), (x, y, count))
+            print('passed', count, flush=True)
+        """)
     assert done.stdout == "passed 5000\n", done.stderr
     assert "heap-buffer-overflow" in done.stderr
     assert "normalisation.cu" in done.stderr
+
+
+@pytest.mark.slow
+def test_no_kernel_emulated_leaves_its_arrays():
+    """All of them under the address sanitizer, on shapes that fill no tile."""
+    done = under_the_address_sanitizer("""
+        import functools
+        import numpy as np
+        from minirewind import data, train
+        from minirewind.kernels.gpu import emulator, sources
+
+        class Sanitised(emulator.Emulated):
+            @functools.cache
+            def compile(self, name):
+                return emulator.Module(sources.text(name), flags=("-fsanitize=address",))
+
+        gpu, normal = Sanitised(), lambda *shape: np.random.default_rng(0).standard_normal(shape, np.float32)
+        for precision in "fp32", "tf32":
+            gpu.precision = precision
+            for N, C, K, size, kernel, stride, padding in (
+                    (2, 3, 5, (9, 7), (3, 3), (1, 1), (1, 1)), (3, 8, 17, (5, 6), (2, 4), (2, 3), (3, 1)),
+                    (1, 68, 70, (4, 4), (3, 3), (1, 1), (1, 1)), (6, 4, 8, (9, 9), (1, 1), (2, 2), (0, 0))):
+                x, weight, bias = normal(N, C, *size), normal(K, C, *kernel), normal(K)
+                y = gpu.conv2d(x, weight, bias, stride, padding)
+                gpu.conv2d_input_gradient(y, weight, x.shape, stride, padding)
+                gpu.conv2d_weight_gradient(y, x, weight.shape, stride, padding)
+        for shape in (3, 5, 4, 3), (2, 70, 3, 3), (40, 7):
+            x, c = normal(*shape), normal(shape[1])
+            gpu.moments(x, 1e-5, c.copy(), c.copy(), 0.1)
+            y = gpu.normalise(x, x, c, c, c, c, True)
+            gpu.normalise_gradient(x, y, x, c, c, c, True, True)
+            gpu.relu_gradient(x, gpu.relu(x))
+        for place in ((2, 2), (2, 2), (0, 0)), ((3, 2), (2, 3), (1, 1)):
+            x = normal(2, 5, 7, 8)
+            y, source = gpu.max_pool2d(x, *place)
+            gpu.max_pool2d_gradient(y, source, x.shape)
+            gpu.avg_pool2d_gradient(gpu.avg_pool2d(x, *place), x.shape, *place)
+        target = np.arange(7)
+        _, probabilities = gpu.cross_entropy(normal(7, 10), target)
+        gpu.cross_entropy_gradient(np.float32(1), probabilities, target)
+        gpu.matmul(normal(17, 40), normal(40, 5))
+        gpu.sgd(normal(700), normal(700), normal(700), normal(700) > 0, 0.1, 0.9, True, 1e-4)
+        images = np.zeros((11, 3, 6, 6), np.uint8)
+        split = data.Split(images, np.arange(11) % 4)
+        toy = data.Data(split, split, split, 4, pad=2, flip=True)
+        clock = gpu.clock(train.Clock(0, 0, 0, 30))
+        for step in range(3):
+            data.wind(clock, toy, step, 0.1)
+            data.batch(toy, 30, clock, gpu)
+        print("all of them")
+        """)
+    assert done.stdout == "all of them\n", done.stderr
 
 
 # The card's own host code, with a stand-in for CuPy -------------------------------------------------------------------
@@ -484,6 +570,7 @@ def test_a_masked_network_is_captured_too_emulated(doubled, exactly):
         mask = prune.new_mask(model, now, 0.4)
         trained(name, train.Recipe(8, batch_size=4), model, start=now.masked(mask, 2))
         states.append(train.State.copy(model))
+    assert doubled.launches.count("graph") == 1 + 5         # of 2 steps, and of 6
     assert same(*states)
     assert (states[0].weights[~states[0].mask] == 0).all()
     assert not states[0].mask.all()
@@ -495,6 +582,42 @@ def test_a_step_that_cannot_be_captured_runs_as_it_is_after_one_sentence_emulate
     assert capsys.readouterr().err.count("cannot be recorded") == 1
     assert "graph" not in doubled.launches
     assert same(state, trained("emulated", recipe, Smooth(dropout=0.5))[0])
+
+
+OPERATIONS = {
+    "arithmetic": lambda x, w: (x + 1) * x - x / (x * x + 2) + 2 ** x - (-x) ** 2,
+    "broadcast": lambda x, w: x * x[:1] + x.sum((2, 3), keepdim=True),
+    "functions": lambda x, w: functional.sigmoid(x) + functional.tanh(x).exp() + functional.softplus(x).sqrt().log(),
+    "reductions": lambda x, w: x.mean((2, 3)) + x.amax((2, 3)) + x.sum(0).amax((1, 2)),
+    "shapes": lambda x, w: x.permute(1, 0, 2, 3).reshape(4, -1).transpose(0, 1).flatten(),
+    "index": lambda x, w: x[:, 1:3][..., 0] + x[1, None, 2:, :, 3],
+    "rows": lambda x, w: x[Tensor([1, 0, 1], device=x.device)],
+    "concatenate and pad": lambda x, w: functional.pad(functional.concatenate([x, x[:1]], 0), (1, 2, 0, -1), value=3),
+    "matmul": lambda x, w: x @ x.transpose(2, 3),
+    "linear": lambda x, w: functional.linear(x, w.reshape(9, -1)[:, :5], w.reshape(-1)[:9]),
+    "relu": lambda x, w: functional.relu(x),
+    "dropout": lambda x, w: functional.dropout(x, 0.4, key=3),
+    "conv2d": lambda x, w: functional.conv2d(x, w, w.sum((1, 2, 3)), padding="same"),
+    "pooling": lambda x, w: functional.max_pool2d(x, 2) + functional.avg_pool2d(x, 2),
+    "batch norm": lambda x, w: functional.batch_norm_add_relu(x, x, None, None, w[0, :, 0, 0], w[0, :, 1, 1], True),
+    "batch norm, steps": lambda x, w: functional.batch_norm_steps(x, None, None, training=True),
+    "softmax": lambda x, w: functional.log_softmax(x, 1),
+    "loss": lambda x, w: functional.cross_entropy(x, Tensor(np.ones((2, 6, 5), int), device=x.device)),
+    "loss, steps": lambda x, w: functional.cross_entropy_steps(x.mean((2, 3)), Tensor([3, 1], device=x.device)),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_no_operation_hands_arrays_of_the_card_to_numpy_emulated(doubled, name):
+    results = []
+    for place in "gpu", "reference":
+        x, w = (Tensor(normal(*shape), True, device=place) for shape in ((2, 4, 6, 5), (3, 4, 3, 3)))
+        z = OPERATIONS[name](x, w)
+        z.backward(np.ones(z.shape, np.float32))
+        results.append([z.numpy(), *(None if leaf.grad is None else Tensor(leaf.grad, device=place).numpy()
+                                     for leaf in (x, w))])
+    for ours, exact in zip(*results):
+        assert ours is exact is None or error(ours, exact) < 1e-5
 
 
 def test_networks_go_to_the_card_and_back_emulated(doubled):

@@ -25,8 +25,8 @@ FAST = settings(max_examples=20, deadline=None)
 def backend(request):
     if request.param != "emulated":
         return kernels.backend(request.param)
-    if shutil.which("g++") is None:
-        pytest.skip("the emulated device needs g++")
+    if shutil.which("g++") is None or not sys.platform.startswith("linux"):
+        pytest.skip("the emulated device needs Linux and g++")
     from minirewind.kernels.gpu.emulator import Emulated
     device = Emulated()
     device.precision = "fp32"                   # tests/test_gpu.py has the tensor cores, and is quicker

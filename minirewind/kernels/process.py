@@ -112,13 +112,19 @@ def cache_folder() -> pathlib.Path:
         digest.update(source.read_bytes())
     digest.update(repr((numba.__version__, llvmlite.__version__, sys.version_info[:2],
                         cpu_target.target_context.codegen().magic_tuple())).encode())
-    folder = user_cache() / f"kernels-{digest.hexdigest()[:16]}"
+    return writable_cache(f"kernels-{digest.hexdigest()[:16]}")
+
+
+@functools.cache
+def writable_cache(name: str) -> pathlib.Path:
+    """A folder of this name in the user's cache; where that cannot be written to, one for this process only."""
+    folder = user_cache() / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return folder
-    except OSError:                                      # a home that cannot be written to: this process only
-        return pathlib.Path(tempfile.mkdtemp(prefix="minirewind-kernels-"))
+    except OSError:
+        return pathlib.Path(tempfile.mkdtemp(prefix=f"minirewind-{name}-"))
 
 
 def user_cache() -> pathlib.Path:

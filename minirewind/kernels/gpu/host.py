@@ -66,6 +66,14 @@ class Gpu(Reference):
         """Whether the kernels take these arrays: float32, something in them, and no more than an int can count."""
         return all(a is None or (a.dtype == np.float32 and 0 < a.size < 2**31) for a in arrays)
 
+    def in_place(self, *vectors) -> bool:
+        """Whether a kernel can change these vectors where they lie."""
+        return all(v is None or (v.ndim == 1 and v.flags.c_contiguous) for v in vectors)
+
+    def whole(self, *vectors) -> tuple:
+        """The vectors, those that are parts of something else copied."""
+        return tuple(map(self.xp.ascontiguousarray, vectors))
+
     def on_host(self, name, *arguments):
         """The reference's kernel, on copies on the host; what it changes in place is brought back."""
         host = [self.to_host(a) if isinstance(a, self.xp.ndarray) else a for a in arguments]
@@ -197,7 +205,7 @@ class Gpu(Reference):
     # Normalisation ----------------------------------------------------------------------------------------------------
 
     def moments(self, x, eps, running_mean, running_var, momentum):
-        if not self.takes(x, running_mean, running_var):
+        if not self.takes(x, running_mean, running_var) or not self.in_place(running_mean, running_var):
             return self.on_host("moments", x, eps, running_mean, running_var, momentum)
         memory, C = self.channels_last(x), x.shape[1]
         partial, (grid, block, slice) = self.sums_per_channel(x)
@@ -214,14 +222,15 @@ class Gpu(Reference):
         memory = self.channels_last(x)
         y = self.xp.empty(memory.shape, np.float32)
         self.launch("normalisation", "normalise", *self.stride_of_channels(x), memory,
-                    None if residual is None else self.channels_last(residual), mean, inverse_std, weight, bias, relu,
-                    y, x.shape[1], x.size)
+                    None if residual is None else self.channels_last(residual),
+                    *self.whole(mean, inverse_std, weight, bias), relu, y, x.shape[1], x.size)
         return self.like(y, x)
 
     def normalise_gradient(self, dy, y, x, mean, inverse_std, weight, relu, batch_statistics):
         if not self.takes(dy, y, x, mean, inverse_std, weight):
             return self.on_host("normalise_gradient", dy, y, x, mean, inverse_std, weight, relu, batch_statistics)
         memory, dresidual, C = self.channels_last(x), self.channels_last(dy), x.shape[1]
+        mean, inverse_std, weight = self.whole(mean, inverse_std, weight)
         masked = self.xp.empty(memory.shape, np.float32) if relu else dresidual
         partial, (grid, block, slice) = self.sums_per_channel(x)
         rows = x.size // C
@@ -300,7 +309,7 @@ class Gpu(Reference):
         return z
 
     def sgd(self, weights, gradients, momentum, mask, rate, factor, nesterov, decay):
-        if not self.takes(weights, gradients, momentum):
+        if not self.takes(weights, gradients, momentum) or not self.in_place(weights, gradients, momentum, mask):
             return self.on_host("sgd", weights, gradients, momentum, mask, rate, factor, nesterov, decay)
         self.launch("update", "sgd", (blocks(weights.size),), (THREADS,), weights, gradients, momentum, mask,
                     self.number(rate), factor, nesterov, decay, weights.size)

@@ -10,6 +10,7 @@ import hashlib
 import pathlib
 import shutil
 import subprocess
+import sys
 import tempfile
 
 import numpy as np
@@ -76,11 +77,7 @@ def build(source: str, flags: tuple[str, ...] = ()) -> pathlib.Path:
         for name in sources.signatures(source))
     code = f"{source}\n{launchers}"
     key = hashlib.sha256(repr((code, FLAGS, flags)).encode()).hexdigest()[:16]
-    folder = process.user_cache() / "emulated"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        folder = pathlib.Path(tempfile.mkdtemp(prefix="minirewind-emulated-"))
+    folder = process.writable_cache("emulated")
     library = folder / f"{key}.so"
     if not library.exists():
         with tempfile.TemporaryDirectory(dir=folder) as workshop:
@@ -95,6 +92,8 @@ def build(source: str, flags: tuple[str, ...] = ()) -> pathlib.Path:
 
 def compiler() -> str:
     """Where g++ is."""
+    if not sys.platform.startswith("linux"):
+        raise errors.Error("the emulated device needs Linux and g++; use device cpu")
     found = shutil.which("g++")
     if found is None:
         raise errors.Error("the emulated device compiles its kernels with g++, which was not found; "
