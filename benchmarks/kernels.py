@@ -143,28 +143,29 @@ def waited():
     return total * 1e-9
 
 
-def interleaved(calls, turns, at_least=0.004, patience=10):
-    """The median time of each call; they take turns, and each turn repeats its call for some milliseconds.
+def interleaved(calls, turns, clock, at_least=0.004, patience=10):
+    """The median time of each call and whether it is undisturbed; they take turns, each of some milliseconds.
 
     A turn in which another program held one of our cores for more than 2 % of the time does not count, unless within
-    `patience` seconds there is no better one.
+    `patience` seconds there is no better one: "disturbed". One thread is measured by its own clock, which then stands.
     """
     counts, clean, spoilt = [], [[] for _ in calls], [[] for _ in calls]
     for call in calls:
         call()
-        start = time.perf_counter()
+        start = clock()
         call()
-        counts.append(max(1, int(at_least / (time.perf_counter() - start))))
+        counts.append(max(1, int(at_least / (clock() - start))))
     begin = time.perf_counter()
     while min(map(len, clean)) < turns and time.perf_counter() - begin < patience:
         for number, (call, count) in enumerate(zip(calls, counts)):
             call()                                                    # its threads awake, its data where it left them
-            waiting, start = waited(), time.perf_counter()
+            waiting, start = waited(), clock()
             for _ in range(count):
                 call()
-            taken = time.perf_counter() - start
-            (clean if waited() - waiting < 0.02 * taken else spoilt)[number].append(taken / count)
-    return [statistics.median(good or bad) for good, bad in zip(clean, spoilt)]
+            taken = clock() - start
+            free = clock is time.thread_time or waited() - waiting < 0.02 * taken
+            (clean if free else spoilt)[number].append(taken / count)
+    return [statistics.median(good or bad) for good, bad in zip(clean, spoilt)], all(clean)
 
 
 def main():
@@ -179,16 +180,19 @@ def main():
     cpu = kernels.backend("cpu")
     process.set_threads(options.threads)
     torch.set_num_threads(options.threads)
+    clock = time.thread_time if options.threads == 1 else time.perf_counter
     print(f"{'':44}    ours  PyTorch   ratio        speed      {options.threads} threads, milliseconds")
     rows = []
     for name, call, rivals, work in cases(cpu, options.shapes):
         if options.only not in name:
             continue
-        mine, *others = interleaved([call, *rivals], options.turns)
+        (mine, *others), undisturbed = interleaved([call, *rivals], options.turns, clock)
         unit = "GFLOP/s" if name.startswith("conv") else "GB/s"
         best, speed = min(others), work / mine / 1e9
-        print(f"{name:44}{mine * 1e3:8.3f} {best * 1e3:8.3f} {best / mine:7.2f} {speed:8.1f} {unit}", flush=True)
-        rows.append({"operation": name, "seconds": mine, "torch_seconds": best, "torch_all": others, unit: speed})
+        print(f"{name:44}{mine * 1e3:8.3f} {best * 1e3:8.3f} {best / mine:7.2f} {speed:8.1f} {unit}",
+              "" if undisturbed else "  disturbed", flush=True)
+        rows.append({"operation": name, "seconds": mine, "torch_seconds": best, "torch_all": others, unit: speed,
+                     "undisturbed": undisturbed})
     if options.json:
         with open(options.json, "w") as file:
             json.dump({"threads": options.threads, "shapes": options.shapes, "machine": platform.processor(),

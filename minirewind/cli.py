@@ -195,7 +195,7 @@ def parser():
         new.add_argument("--network", type=str, help="resnet20, resnet8-8 (depth-width), vgg16, lenet_300_100, "
                                                            "or package.module:function")
         new.add_argument("--data-dir", type=str, help="where the data sets lie (or MINIREWIND_DATA)")
-        new.add_argument("--device", default="cpu", help="cpu or reference")
+        new.add_argument("--device", default="cpu", help="cpu, gpu, or reference (slow, plain NumPy)")
         for name, kind in typing.get_type_hints(Recipe).items():
             new.add_argument(f"--recipe.{name}", type=kind, help=f"how to train: {name.replace('_', ' ')}")
 

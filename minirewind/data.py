@@ -186,11 +186,32 @@ def crops_and_flips(
 
 def batch(data: Data, batch_size: int, clock: Clock, backend: Any = None) -> tuple[NDArray, NDArray[np.int64]]:
     """x (B, C, H, W) and y (B,) of a training step: a function of the clock's seed, stream, round and step only."""
+    backend = backend or kernels.backend("cpu")
+    if hasattr(clock, "order"):
+        return batch_on_device(data, batch_size, clock, backend)
     index = batch_indices(len(data.train), batch_size, clock)
     dy, dx, flip = crops_and_flips(batch_size, data.pad, data.flip, clock)
-    backend = backend or kernels.backend("cpu")
     x = backend.crop_flip_normalise(data.train.images, index, dy, dx, flip, data.pad, data.table)
     return x, data.train.labels[index].astype(np.int64)
+
+
+def batch_on_device(data: Data, batch_size: int, clock: Any, backend: Any) -> tuple[Any, Any]:
+    """The same batch, bit for bit, from a GPU's clock: the numbers that change from step to step never leave it."""
+    key = int(hashing.hash_words(AUGMENTATION, clock.seed, clock.stream, clock.round))
+    plan = backend.batch_plan(clock.order, clock.step, key, batch_size, len(data.train), data.pad, data.flip)
+    x = backend.crop_flip_normalise(data.train.images, *plan, data.pad, data.table)
+    return x, backend.resident(data.train.labels).take(plan[0]).astype(np.int64)
+
+
+def wind(clock: Any, data: Data, step: int, rate: float) -> None:
+    """Set a clock to a step. A GPU's clock also gets the permutations of the epochs that the batch is cut from."""
+    clock.step, clock.rate = step, rate
+    if hasattr(clock, "order"):
+        count = len(data.train)
+        epoch, most = step * clock.batch_size // count, (clock.batch_size + count - 2) // count + 1
+        if clock.epoch != epoch:
+            clock.lay(epoch, np.concatenate([
+                permutation(clock.seed, clock.stream, clock.round, epoch + i, count) for i in range(most)]))
 
 
 def whole(split: Split, start: int, stop: int, backend: Any = None) -> tuple[NDArray, NDArray[np.int64]]:

@@ -88,7 +88,7 @@ class Dropout(Function):
 
     def forward(self, x, p, key):
         uniform = (hashing.hash_words(key, np.arange(x.size)) >> np.uint64(11)) * 2.0**-53     # in [0, 1)
-        keep = self.xp.asarray(uniform >= p).reshape(x.shape)
+        keep = self.backend.asarray(uniform >= p).reshape(x.shape)
         self.scale = keep * x.dtype.type(0 if p == 1 else 1 / (1 - p))
         return x * self.scale
 
@@ -114,14 +114,14 @@ class Linear(Function):
 
     def forward(self, x, weight, bias=None):
         self.x, self.weight = x, weight
-        z = x @ weight.T                                        # (..., out)
+        z = self.backend.matmul(x, weight.T)                    # (..., out)
         return z if bias is None else z + bias
 
     def backward(self, dz):
         count = math.prod(dz.shape[:-1])
         rows, dz_rows = self.x.reshape(count, self.x.shape[-1]), dz.reshape(count, dz.shape[-1])
-        dx = dz @ self.weight if self.needs[0] else None                    # (..., in)
-        dweight = dz_rows.T @ rows if self.needs[1] else None               # (out, in)
+        dx = self.backend.matmul(dz, self.weight) if self.needs[0] else None             # (..., in)
+        dweight = self.backend.matmul(dz_rows.T, rows) if self.needs[1] else None        # (out, in)
         return (dx, dweight) if len(self.needs) == 2 else (dx, dweight, dz_rows.sum(axis=0))
 
 
@@ -148,11 +148,29 @@ class Conv2d(Function):
         return (dx, dweight) if len(self.needs) == 2 else (dx, dweight, dz.sum(axis=(0, 2, 3)))
 
 
+class SparseConv2d(Function):
+    """The same z, of filters most of which are masked: only the kept weights are read, only they get gradients"""
+
+    def forward(self, x, weight, bias=None, *, stride, padding, entries):
+        self.x, self.weight, self.entries, self.place = x, weight, entries, (stride, padding)
+        return self.backend.sparse_conv2d(x, weight, bias, entries, stride, padding)
+
+    def backward(self, dz):
+        backend, entries = self.backend, self.entries
+        dx = dweight = None
+        if self.needs[0]:
+            dx = backend.sparse_conv2d_input_gradient(dz, self.weight, entries, self.x.shape, *self.place)
+        if self.needs[1]:
+            dweight = backend.sparse_conv2d_weight_gradient(dz, self.x, entries, *self.place)
+        return (dx, dweight) if len(self.needs) == 2 else (dx, dweight, dz.sum(axis=(0, 2, 3)))
+
+
 def conv2d(x, weight, bias=None, stride=1, padding=0) -> Tensor:
     """Slide the filters weight (K, C, R, S) over the images x (N, C, H, W).    -> (N, K, P, Q)
 
     `stride` and `padding` (zeros on every side) are numbers or (vertical, horizontal) pairs; padding also "valid" or
-    "same". P = (H + 2 padding - R) // stride + 1, Q likewise. A single image (C, H, W) gives (K, P, Q).
+    "same". P = (H + 2 padding - R) // stride + 1, Q likewise. A single image (C, H, W) gives (K, P, Q). Where most of a
+    Parameter is masked and the device is faster that way, only its kept weights are multiplied.
     """
     x, weight = as_tensor(x), as_tensor(weight)
     if x.ndim == 3:
@@ -174,7 +192,10 @@ def conv2d(x, weight, bias=None, stride=1, padding=0) -> Tensor:
         x = pad(x, (0, even[1], 0, even[0])) if any(even) else x
     padding = _two('conv2d: padding (or "valid", or "same")', padding)
     _check_fit("conv2d", x, kernel, padding)
-    return Conv2d.apply(*_weighted("conv2d", x, weight, bias), stride=stride, padding=padding)
+    inputs = _weighted("conv2d", x, weight, bias)
+    if getattr(weight, "masked", False) and x.backend.sparse_pays(x.shape, weight.shape, weight.kept, stride, padding):
+        return SparseConv2d.apply(*inputs, stride=stride, padding=padding, entries=weight.entries())
+    return Conv2d.apply(*inputs, stride=stride, padding=padding)
 
 
 # ------------------------------------------------------------------------------------------------------------- pooling
@@ -394,7 +415,7 @@ def _scores_and_classes(x, target):
     if target.size == 0:
         raise Error(f"cross_entropy: x has shape {x.shape}, and the mean over no images is no number")
     K = x.shape[1]
-    if not (target.data.min() >= 0 and target.data.max() < K):
+    if target.backend.immediate and not (target.data.min() >= 0 and target.data.max() < K):
         raise Error(f"cross_entropy: classes run from 0 to {K - 1}, the target from {target.data.min()} "
                     f"to {target.data.max()}")
     if x.ndim > 2:

@@ -50,8 +50,9 @@ class Parameter(Tensor):
     """A Tensor that training changes.
 
     In a packed model `data`, `grad`, `mask` and `momentum` are views into the model's vectors; before that mask and
-    momentum are None. `prunable` says whether pruning may mask its entries, and may be set. `mask_version` counts the
-    changes of its mask. `initial` is how `Module.initialise` fills it: with its own first values by default.
+    momentum are None. `prunable` says whether pruning may mask its entries, and may be set. `kept` counts the entries
+    its mask keeps, `mask_version` the changes of the mask. `initial` is how `Module.initialise` fills it: with its own
+    first values by default.
     """
 
     def __init__(self, data, prunable: bool = False, initial: Initial | None = None):
@@ -61,11 +62,23 @@ class Parameter(Tensor):
         self.mask: Any = None
         self.momentum: Any = None
         self.mask_version = 0
-        self.masked = False
+        self.kept = self.size
+        self._entries: tuple[int, Any] = (-1, None)
+
+    @property
+    def masked(self) -> bool:
+        """Whether anything of it is pruned."""
+        return self.kept < self.size
+
+    def entries(self):
+        """Where weights are left, for the sparse kernels; made anew when the mask has changed."""
+        if self._entries[0] != self.mask_version:
+            self._entries = self.mask_version, self.backend.sparse_entries(self.backend.to_host(self.mask))
+        return self._entries[1]
 
     def fill(self, values) -> None:
         """Put these values in place; a masked weight stays 0."""
-        self.data[...] = values
+        self.data[...] = self.backend.asarray(values, self.dtype)
         if self.masked:
             self.data[~self.mask] = 0
 
@@ -74,14 +87,14 @@ class Parameter(Tensor):
         if self.momentum is None:
             super().accumulate(gradient)
         elif self.masked:
-            self.backend.xp.add(self.grad, gradient, out=self.grad, where=self.mask)
+            self.grad += self.backend.xp.where(self.mask, gradient, 0)
         else:
             self.grad += gradient
 
     def __deepcopy__(self, memo):
         twin = super().__deepcopy__(memo)
         twin.grad = twin.mask = twin.momentum = None        # not the original's: packing the copy makes its own
-        twin.masked = False
+        twin.kept, twin._entries = twin.size, (-1, None)
         return twin
 
 
@@ -94,7 +107,7 @@ class Buffer(Tensor):
 
     def fill(self, values) -> None:
         """Put these values in place."""
-        self.data[...] = values
+        self.data[...] = self.backend.asarray(values, self.dtype)
 
 
 def _sizes(layer: str, *sizes: int) -> None:
@@ -198,7 +211,7 @@ class Module:
             vectors = pack(self)
             vectors.step = 0
             vectors.momentum[...] = 0
-            vectors.set_mask(np.ones_like(vectors.mask))
+            vectors.set_mask(np.ones(vectors.mask.shape, bool))
         for name, parameter in self.named_parameters():
             generator = np.random.default_rng([seed, round, *name.encode()])
             parameter.fill(parameter.backend.asarray(parameter.initial(generator, parameter.shape), parameter.dtype))
@@ -253,7 +266,7 @@ class Module:
             leaf.backend, leaf.device, leaf.grad = backend, device or leaf.device, None
             if isinstance(leaf, Parameter):
                 leaf.mask = leaf.momentum = None
-                leaf.masked = False
+                leaf.kept, leaf._entries = leaf.size, (-1, None)
         if before is not None:
             pack(self).take(before)
         return self
@@ -423,6 +436,8 @@ class Dropout(Module):
         self.p = p
 
     def forward(self, x):
+        if not self.training or self.p == 0:
+            return functional.dropout(x, self.p, False, key=0)
         c = self.clock
         where = (0, 0, 0, 0) if c is None else (c.seed, c.stream, c.round, c.step)
         key = int(hashing.hash_words(zlib.crc32(self._name.encode()), *where))
@@ -466,7 +481,8 @@ class Vectors:
         if len({(p.dtype, p.device) for p in leaves}) > 1:
             found = sorted({f"{p.dtype} on {p.device}" for p in leaves})
             raise Error(f"pack: the parameters must share dtype and device, found {', '.join(found)}")
-        xp, dtype = leaves[0].backend.xp, leaves[0].dtype
+        self.backend, dtype = leaves[0].backend, leaves[0].dtype
+        xp = self.backend.xp
         self.step = 0
         self.weights = xp.concatenate([p.data.reshape(-1) for p in leaves])
         self.gradients = xp.zeros_like(self.weights)
@@ -479,7 +495,7 @@ class Vectors:
             layer = Layer(name, p.shape, start, start + p.size)
             p.data, p.grad, p.momentum, p.mask = (vector[layer.start : layer.stop].reshape(p.shape) for vector in
                                                   (self.weights, self.gradients, self.momentum, self.mask))
-            p.masked = False
+            p.kept = p.size
             layers.append(layer)
             start = layer.stop
         self.layers = tuple(layers)
@@ -498,12 +514,13 @@ class Vectors:
         if mask.dtype != bool or mask.shape != self.mask.shape:
             raise Error(f"set_mask: the mask is {mask.dtype} {mask.shape}, expected bool {self.mask.shape}: "
                         f"one entry for every parameter, True is kept")
+        mask = self.backend.asarray(mask)
         for layer, (_, p) in zip(self.layers, self._parameters):
             new = mask[layer.start : layer.stop].reshape(p.shape)
             if not (new == p.mask).all():
                 p.mask[...] = new
                 p.mask_version += 1
-            p.masked = not bool(new.all())
+            p.kept = int(new.sum())
         for vector in (self.weights, self.momentum, self.gradients):
             vector[~self.mask] = 0
 
@@ -512,8 +529,8 @@ class Vectors:
         self.step = other.step
         for mine, theirs in ((self.weights, other.weights), (self.momentum, other.momentum),
                              (self.statistics, other.statistics)):
-            mine[...] = theirs
-        self.set_mask(other.mask)
+            mine[...] = self.backend.asarray(other.backend.to_host(theirs), mine.dtype)
+        self.set_mask(other.backend.to_host(other.mask))
 
     def check(self, model: Module) -> None:
         """An Error if the model's parameters are no longer the ones that were packed."""

@@ -410,18 +410,18 @@ def execute(job: Job, node: Node) -> None:
         records = train.train(model, data, recipe, seed=node.seed, start=resumed or before[0], stop=node.step,
                               compare_to=before[0])
     history = keep(records, history, node, model, b)
-    vectors = nn.pack(model)
+    state = State.copy(model)
     summary = {
         "name": node.name,
         "settings": dataclasses.asdict(node),
-        "density": prune.density(vectors.mask, vectors.prunable),
+        "density": prune.density(state.mask, nn.pack(model).prunable),
         "layer_densities": prune.layer_densities(model),
         "accuracy": train.evaluate(model, data.test),
         "validation_accuracy": train.evaluate(model, data.validation),
         "seconds": sum(record["seconds"] for record in history),
         "history": history,
     }
-    store.save(node, State.copy(model), summary)
+    store.save(node, state, summary)
 
 
 def keep(records: Iterator[Record], history: list[dict], node: Node, model: nn.Module, b: Bench) -> list[dict]:

@@ -463,11 +463,11 @@ class MatMul(Function):
 
     def forward(self, x, y):
         self.x, self.y = x, y
-        return x @ y
+        return self.backend.matmul(x, y)
 
     def backward(self, dz):
-        dx = dz @ self.y.swapaxes(-1, -2) if self.needs[0] else None
-        dy = self.x.swapaxes(-1, -2) @ dz if self.needs[1] else None
+        dx = self.backend.matmul(dz, self.y.swapaxes(-1, -2)) if self.needs[0] else None
+        dy = self.backend.matmul(self.x.swapaxes(-1, -2), dz) if self.needs[1] else None
         return dx, dy
 
 

@@ -54,19 +54,23 @@ def bn_momentum(recipe: Recipe) -> float:
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """A run at one step, whole: with it and the recipe, training goes on to the same bits."""
+    """A run at one step, whole: with it and the recipe, training goes on to the same bits.
+
+    Its arrays lie on the host, wherever the model is.
+    """
 
     step: int
-    weights: Any            # (P,)
-    momentum: Any           # (P,)
-    mask: Any               # (P,) bool
-    statistics: Any         # (S,)
+    weights: np.ndarray     # (P,)
+    momentum: np.ndarray    # (P,)
+    mask: np.ndarray        # (P,) bool
+    statistics: np.ndarray  # (S,)
 
     @staticmethod
     def copy(model: nn.Module) -> "State":
         """The model's state now; what happens to the model later does not touch it."""
         v = nn.pack(model)
-        return State(v.step, v.weights.copy(), v.momentum.copy(), v.mask.copy(), v.statistics.copy())
+        return State(v.step, *(np.array(v.backend.to_host(vector)) for vector in
+                               (v.weights, v.momentum, v.mask, v.statistics)))
 
     def restore(self, model: nn.Module) -> None:
         """Put the model back into this state, in place; what happens to it later does not touch the state."""
@@ -77,9 +81,9 @@ class State:
                 raise Error(f"this state is of another network: it has {kept.size:,} {name} ({kept.dtype}), "
                             f"the model {own.size:,} ({own.dtype})")
         v.step = self.step
-        v.weights[...] = self.weights
-        v.momentum[...] = self.momentum
-        v.statistics[...] = self.statistics
+        v.weights[...] = v.backend.asarray(self.weights)
+        v.momentum[...] = v.backend.asarray(self.momentum)
+        v.statistics[...] = v.backend.asarray(self.statistics)
         v.set_mask(self.mask)
 
     def masked(self, mask, step: int) -> "State":
@@ -94,7 +98,10 @@ class State:
 
 @dataclass
 class Clock:
-    """What changes from step to step, and the run's constants that decide a batch; the step function reads it."""
+    """What changes from step to step, and the run's constants that decide a batch; the step function reads it.
+
+    Plain numbers here; on a GPU `step`, `rate` and `loss` are arrays with one element (kernels/gpu/clock.py).
+    """
 
     seed: int
     stream: int
@@ -152,7 +159,7 @@ def train(model: nn.Module, data: datasets.Data, recipe: Recipe, *, seed: int, r
         raise Error(f"train: report_every counts steps, expected at least 1, got {report_every}")
 
     optimiser = optim.SGD(model, recipe.momentum, recipe.nesterov, recipe.weight_decay)
-    clock = Clock(seed, stream, round, recipe.batch_size)
+    clock = optimiser.backend.clock(Clock(seed, stream, round, recipe.batch_size))
     model.clock = clock
     step = optimiser.backend.capture(functools.partial(one_step, model, optimiser, data, clock))
     report = Reporter(model, compare_to)
@@ -160,15 +167,18 @@ def train(model: nn.Module, data: datasets.Data, recipe: Recipe, *, seed: int, r
 
     model.train()
     while vectors.step < stop:
-        clock.step = vectors.step
-        clock.rate = rate(clock.step)
+        done, used = vectors.step, rate(vectors.step)
+        datasets.wind(clock, data, done, used)
         with np.errstate(all="ignore"):      # told at the next report, once and with its cause
             step()
+        vectors.step = done + 1              # a replayed step of a GPU runs no Python that would count
         if vectors.step % report_every == 0 or vectors.step == stop:
-            if not (np.isfinite(float(clock.loss)) and np.isfinite(vectors.weights).all()):
+            now = State.copy(model)
+            loss = float(clock.loss)
+            if not (np.isfinite(loss) and np.isfinite(now.weights).all()):
                 explain_nan(model, optimiser, data, clock, last, rate)
-            last = State.copy(model)
-            yield report(clock)
+            last = now
+            yield report(now, loss, used)
             model.train()                    # whatever the caller did with it meanwhile
 
 
@@ -177,15 +187,15 @@ class Reporter:
 
     def __init__(self, model: nn.Module, compare_to: State | None = None):
         self.began = time.perf_counter()
-        self.vectors = nn.pack(model)
-        self.signs = np.sign(self.vectors.weights if compare_to is None else compare_to.weights)
+        start = State.copy(model)
+        self.signs = np.sign(start.weights if compare_to is None else compare_to.weights)
         self.layers = prune.layer_densities(model)
-        self.density = prune.density(self.vectors.mask, self.vectors.prunable)
+        self.density, self.kept = prune.density(start.mask, nn.pack(model).prunable), max(1, start.mask.sum())
 
-    def __call__(self, clock: Clock) -> Record:
-        flips = (np.sign(self.vectors.weights) * self.signs < 0).sum() / max(1, self.vectors.mask.sum())
+    def __call__(self, now: State, loss: float, rate: float) -> Record:
+        flips = (np.sign(now.weights) * self.signs < 0).sum() / self.kept
         empty = tuple(name for name, density in self.layers.items() if density == 0)
-        return Record(self.vectors.step, float(clock.loss), clock.rate, self.density, self.layers, empty, float(flips),
+        return Record(now.step, loss, rate, self.density, self.layers, empty, float(flips),
                       time.perf_counter() - self.began)
 
 
@@ -193,29 +203,30 @@ def explain_nan(model, optimiser, data, clock, last: State, rate) -> None:
     """Run the interval since the state `last` again, step by step, and name the first bad tensor in an Error."""
     found = optimiser.vectors.step
     last.restore(model)
+    finite = optimiser.backend.xp.isfinite
     names = {id(p): name for name, p in model.named_parameters()}
     for name, p in model.named_parameters():
-        if not np.isfinite(p.data).all():
+        if not finite(p.data).all():
             raise Error(f"{name} holds NaN or infinity at step {last.step}, before any update")
     while optimiser.vectors.step < found:
-        clock.step = optimiser.vectors.step
-        clock.rate = rate(clock.step)
+        step = optimiser.vectors.step
+        datasets.wind(clock, data, step, rate(step))
         with np.errstate(all="ignore"), tensor.recording() as calls:
             one_step(model, optimiser, data, clock)
-        advice = f"the learning rate was {clock.rate:g}; try a lower one, or a warm-up"
+        advice = f"the learning rate was {rate(step):g}; try a lower one, or a warm-up"
         for call in calls:
             for x in call.inputs:
-                if x.function is None and id(x) not in names and not np.isfinite(x.data).all():
-                    raise Error(f"training stopped at step {clock.step}: an input of {call.function.__name__}, "
+                if x.function is None and id(x) not in names and not finite(x.data).all():
+                    raise Error(f"training stopped at step {step}: an input of {call.function.__name__}, "
                                 f"shape {x.shape}, is not finite before any computation; look at the data")
-            if not np.isfinite(call.output.data).all():
+            if not finite(call.output.data).all():
                 of = next((f" with {names[id(x)]}" for x in call.inputs if id(x) in names), "")
-                raise Error(f"training stopped at step {clock.step}: the output of {call.function.__name__}{of}, "
+                raise Error(f"training stopped at step {step}: the output of {call.function.__name__}{of}, "
                             f"shape {call.output.shape}, is not finite\n{advice}")
         for name, p in model.named_parameters():
             for what, array in (("gradient", p.grad), ("updated value", p.data)):
-                if not np.isfinite(array).all():
-                    raise Error(f"training stopped at step {clock.step}: the {what} of {name} is not finite\n{advice}")
+                if not finite(array).all():
+                    raise Error(f"training stopped at step {step}: the {what} of {name} is not finite\n{advice}")
     raise Error(f"training stopped: at step {found} the loss or a weight was not finite, but not when the steps since "
                 f"{last.step} were run again; is there randomness in the model that is not a function of model.clock?")
 
@@ -233,7 +244,7 @@ def evaluate(model: nn.Module, split: datasets.Split, batch_size: int = 500) -> 
             for begin in range(0, len(split), batch_size):
                 x, y = datasets.whole(split, begin, begin + batch_size, parameter.backend)
                 scores = model(Tensor(x, dtype=parameter.dtype, device=parameter.device)).data      # (n, K)
-                correct += int((scores.argmax(axis=1) == y).sum())
+                correct += int((parameter.backend.to_host(scores.argmax(axis=1)) == y).sum())
     finally:
         for module, mode in modes:
             module.training = mode

@@ -70,7 +70,7 @@ def test_prune_ends_at_the_density_and_saves_the_network(tmp_path, capsys):
     ("compare --recipe.steps 0", "steps"),
     ("compare --recipe.schedule cosin", "cosine"),
     ("compare --workers 0", "workers"),
-    ("compare --device gpu", "cpu"),
+    ("compare --device tpu", "cpu"),
     ("compare --config nowhere.toml", "nowhere.toml"),
     ("compare nowhere.toml", "nowhere.toml"),
     ("compare --dataset cifar10 --data-dir nowhere", "minirewind fetch cifar10"),

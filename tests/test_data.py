@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minirewind import data
+from minirewind import data, kernels
 from minirewind.errors import Error
 from minirewind.kernels import hashing
 from minirewind.kernels.reference import augment
@@ -214,6 +214,19 @@ def test_batches_come_from_the_backend_that_is_asked():
 def test_without_a_backend_the_cpu_makes_the_same_batch():
     toy = dataset()
     assert np.array_equal(data.batch(toy, 16, Clock())[0], data.batch(toy, 16, Clock(), augment)[0])
+
+
+@settings(deadline=None, max_examples=30)
+@given(CLOCKS, st.integers(1, 9), st.integers(0, 3), st.booleans(), st.integers(1, 20),
+       st.tuples(st.integers(1, 3), st.integers(1, 7), st.integers(1, 7)))
+def test_every_device_makes_the_same_pixels_to_the_bit(clock, count, pad, flip, batch_size, shape):
+    images, labels = np.random.default_rng(0).integers(0, 256, (count, *shape), np.uint8), np.zeros(count, np.int64)
+    part = data.Split(images, labels)
+    toy = data.Data(part, part, part, 1, pad, flip)
+    plain, _ = data.batch(toy, batch_size, clock, augment)
+    fast, _ = data.batch(toy, batch_size, clock, kernels.backend("cpu"))
+    assert fast.dtype == plain.dtype
+    assert np.array_equal(fast, plain)
 
 
 # --- Normalising -----------------------------------------------------------------------------------------------------

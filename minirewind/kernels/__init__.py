@@ -15,6 +15,8 @@ __all__ = ["Backend", "backend", "set_threads"]
 Backend = Reference
 """What every backend offers is what the NumPy reference offers; the others replace its kernels by faster ones."""
 
+DEVICES = ("cpu", "gpu", "emulated", "reference")
+
 
 @functools.cache
 def backend(device: str) -> Backend:
@@ -22,9 +24,13 @@ def backend(device: str) -> Backend:
 
     "cpu": Numba kernels for float32 (NumPy for float64, or where Numba is not installed).
     "reference": plain NumPy, the specification of all the others.
+    "gpu": CUDA kernels by CuPy on an NVIDIA card; "emulated": the same kernels, run by the CPU, slowly.
     """
-    errors.choose("device", device, ("cpu", "reference"))
+    errors.choose("device", device, DEVICES)
     if device == "cpu":
         from . import cpu
         return cpu.backend()
+    if device in ("gpu", "emulated"):
+        from . import gpu
+        return gpu.backend(device)
     return Reference()

@@ -46,7 +46,7 @@ def prepare_numba() -> None:
         numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
     tell_of_the_first_compilation()
     if _count is not None:
-        numba.set_num_threads(_count)
+        set_numba_threads(_count)
 
 
 def tell_of_the_first_compilation() -> None:
@@ -82,13 +82,19 @@ def set_threads(count: int) -> None:
     if count < 1:
         raise errors.Error(f"set_threads: {count} threads were asked for, at least 1 is needed")
     if prepare_numba.cache_info().currsize:
-        import numba
-        most = numba.config.NUMBA_NUM_THREADS
-        if count > most:
-            raise errors.Error(f"set_threads: {count} threads were asked for, but this process can start only {most}; "
-                               f"NUMBA_NUM_THREADS={count} in the environment allows more")
-        numba.set_num_threads(count)
+        set_numba_threads(count)
     _count = count
+
+
+def set_numba_threads(count: int) -> None:
+    """Tell Numba how many threads its kernels may use."""
+    import numba
+
+    most = numba.config.NUMBA_NUM_THREADS
+    if count > most:
+        raise errors.Error(f"set_threads: {count} threads were asked for, but this process can start only {most}; "
+                           f"NUMBA_NUM_THREADS={count} in the environment allows more")
+    numba.set_num_threads(count)
 
 
 def cache_folder() -> pathlib.Path:

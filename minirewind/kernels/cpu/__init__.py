@@ -25,15 +25,21 @@ def backend() -> Reference:
 @functools.cache
 def compiled() -> type[Reference]:
     """The backend's class. Numba is imported here and not before, once the process is prepared for it."""
-    import numba
-
     process.prepare()
     process.prepare_numba()
-    users_folder, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(process.cache_folder())
-    try:
-        from . import arithmetic, convolution, layout, loss, maps, normalisation, pooling, simd, sparse, update
-    finally:
-        numba.config.CACHE_DIR = users_folder
+    from . import (
+        arithmetic,
+        augment,
+        convolution,
+        layout,
+        loss,
+        maps,
+        normalisation,
+        pooling,
+        simd,
+        sparse,
+        update,
+    )
 
     class Cpu(Reference):
         """float32 by Numba, batch innermost in memory; every other type, and empty arrays, by the reference."""
@@ -65,5 +71,6 @@ def compiled() -> type[Reference]:
         cross_entropy_gradient = staticmethod(loss.cross_entropy_gradient)
         run_maps = staticmethod(maps.run_maps)
         sgd = staticmethod(update.sgd)
+        crop_flip_normalise = staticmethod(augment.crop_flip_normalise)
 
     return Cpu

@@ -1,4 +1,4 @@
-"""Sums of whole arrays, on all cores: NumPy uses one, and large arrays wait for the memory."""
+"""Sums of whole arrays on all cores: NumPy uses one, and large arrays wait for the memory."""
 
 from numba import prange
 

@@ -5,6 +5,8 @@ import types
 
 import numba
 
+from .. import process
+
 OPTIONS = {
     "cache": True,
     "error_model": "numpy",
@@ -13,10 +15,22 @@ OPTIONS = {
     "fastmath": {"contract", "reassoc", "nsz"},
 }
 
-helper = functools.partial(numba.njit, **OPTIONS)()
+FOLDER = str(process.cache_folder())
+
+
+def compiled(function, **options):
+    """`function` by Numba, kept in our own folder: beside its source it would outlive a change in its helpers."""
+    users, numba.config.CACHE_DIR = numba.config.CACHE_DIR, FOLDER
+    try:
+        return numba.njit(**OPTIONS, **options)(function)
+    finally:
+        numba.config.CACHE_DIR = users
+
+
+helper = functools.partial(compiled, inline="always")
 """A function that disappears into the kernels that call it."""
 
-function = functools.partial(numba.njit, **OPTIONS)()
+function = compiled
 """A function that kernels call: part of one iteration of their `prange`."""
 
 LAUNCH = 30_000
@@ -32,8 +46,8 @@ class Kernel:
 
     def __init__(self, function):
         functools.update_wrapper(self, function)
-        self.serial = numba.njit(**OPTIONS)(function)
-        self.parallel = numba.njit(parallel=True, **OPTIONS)(renamed(function, function.__name__ + "_parallel"))
+        self.serial = compiled(function)
+        self.parallel = compiled(renamed(function, function.__name__ + "_parallel"), parallel=True)
 
     def __call__(self, work, *arguments):
         return (self.parallel if work > LAUNCH else self.serial)(*arguments)

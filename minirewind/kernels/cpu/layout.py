@@ -93,15 +93,17 @@ def batch_innermost(x):
     return memory
 
 
-BLOCK = 16
+LINE_OF_FLOATS = 16
 
 
 @Kernel
 def transpose(x, y):
-    """y[p, c, n] = x[n, c, p], in blocks of 16 pixels: one cache line of x, which stays for its 16 uses."""
+    """y[p, c, n] = x[n, c, p], a cache line of pixels at a time: it is read once and serves all its 16 pixels."""
     N, C, P = x.shape
-    for block in prange((P + BLOCK - 1) // BLOCK):
+    for block in prange((P + LINE_OF_FLOATS - 1) // LINE_OF_FLOATS):
+        pixels = slice(block * LINE_OF_FLOATS, (block + 1) * LINE_OF_FLOATS)
         for c in range(C):
+            source, target = x[:, c, pixels], y[pixels, c]
             for n in range(N):
-                for p in range(block * BLOCK, min(block * BLOCK + BLOCK, P)):
-                    y[p, c, n] = x[n, c, p]
+                for p in range(target.shape[0]):
+                    target[p, n] = source[n, p]

@@ -190,23 +190,6 @@ def lane_sum(typing, value):
     return types.float32(value), build
 
 
-@intrinsic
-def prefetch(typing, array, index):
-    """Ask for the cache line of this entry, without waiting for it.    (prefetcht0)"""
-
-    def build(context, builder, signature, arguments):
-        array_type, index_type = signature.args
-        place = address(context, builder, array_type, arguments[0], index_type, arguments[1])
-        byte = ir.IntType(8).as_pointer()
-        function_type = ir.FunctionType(ir.VoidType(), [byte, INDEX, INDEX, INDEX])
-        name = "llvm.prefetch.p0i8" if "p0i8" in str(byte) else "llvm.prefetch.p0"
-        function = builder.module.globals.get(name) or ir.Function(builder.module, function_type, name)
-        builder.call(function, [builder.bitcast(place, byte), INDEX(0), INDEX(3), INDEX(1)])
-        return context.get_dummy_value()
-
-    return types.void(array, index), build
-
-
 def define_operator(symbol, instruction):
     """Let `symbol` join two vectors, or a vector and a number.    (vaddps, vsubps, vmulps; + after * is vfmadd)"""
 

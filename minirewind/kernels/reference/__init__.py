@@ -15,6 +15,7 @@ class Reference:
 
     name = "reference"
     xp = np
+    immediate = True        # a result is there when the call returns, so it may be looked at; a GPU's comes later
     maps_block = 8      # how many images lie side by side in flat maps, where they are many
 
     def __init__(self) -> None:
@@ -36,6 +37,10 @@ class Reference:
         """`step` itself. (A GPU records its work once and replays it.)"""
         return step
 
+    def clock(self, clock):
+        """`clock` itself. (A GPU's keeps what changes from step to step in its own memory.)"""
+        return clock
+
     add = staticmethod(arithmetic.add)
     conv2d = staticmethod(convolution.conv2d)
     conv2d_input_gradient = staticmethod(convolution.conv2d_input_gradient)
@@ -54,6 +59,7 @@ class Reference:
     normalise_gradient = staticmethod(normalisation.normalise_gradient)
     relu = staticmethod(normalisation.relu)
     relu_gradient = staticmethod(normalisation.relu_gradient)
+    matmul = staticmethod(arithmetic.matmul)
     cross_entropy = staticmethod(loss.cross_entropy)
     cross_entropy_gradient = staticmethod(loss.cross_entropy_gradient)
     run_maps = staticmethod(maps.run_maps)

@@ -2,12 +2,9 @@
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
 
-def crop_flip_normalise(
-    images: NDArray, index: NDArray, dy: NDArray, dx: NDArray, flip: NDArray, pad: int, table: NDArray | None
-) -> NDArray:
+def crop_flip_normalise(images, index, dy, dx, flip, pad, table):
     """Image `index[b]`, in a border of raw zeros, cropped at (dy[b], dx[b]), mirrored where flip[b], normalised.
 
     Parameters

@@ -1,0 +1,152 @@
+"""The real card, through CuPy: who compiles and launches, and the captured step.
+
+This file has not run on a card yet. What can be seen without one has been: the kernels compile for cards 8.0 and 9.0
+and compute the right numbers on the emulated device, whose host code is the same; tests/cupy_double.py stands in for
+CuPy where the calls of this file are tested, the captured step among them.
+"""
+
+import contextlib
+import functools
+import sys
+
+import numpy as np
+
+from ... import errors
+from . import sources
+from .host import Gpu
+
+LEAST = 70              # the compute capability from which on the threads of a warp may diverge at a shuffle
+TENSOR_CORES = 80       # and from which on tensor cores multiply TF32
+
+
+def find_cupy():
+    """The module cupy, once it is sure that there is a card it can use; else one Error that says what is missing."""
+    try:
+        import cupy
+    except ImportError as reason:
+        raise errors.Error(f"device gpu needs CuPy, which cannot be imported ({reason});\n"
+                           "pip install 'minirewind[gpu12]' for CUDA 12, 'minirewind[gpu13]' for CUDA 13, or use "
+                           "device cpu") from None
+    runtime = cupy.cuda.runtime
+    try:
+        count = runtime.getDeviceCount()
+    except runtime.CUDARuntimeError as reason:
+        count, why = 0, f" ({reason})"
+    else:
+        why = ""
+    if count == 0:
+        raise errors.Error(f"device gpu needs an NVIDIA card and its driver; CuPy finds none{why}.\n"
+                           "Look at the output of nvidia-smi, or use device cpu")
+    return cupy
+
+
+class Uncapturable(RuntimeError):
+    """Something that must not happen while a step is being recorded."""
+
+
+class Card(Gpu):
+    """NVIDIA's current card.
+
+    All work of a thread goes through one stream, in the order in which it was asked for: a recording must not take
+    place on CUDA's default stream, and nothing has to wait for another stream.
+    """
+
+    name = "gpu"
+
+    def __init__(self) -> None:
+        self.xp = self.cupy = find_cupy()
+        self.capability = int(self.cupy.cuda.Device().compute_capability)
+        if self.capability < LEAST:
+            raise errors.Error(f"device gpu needs a card of compute capability {LEAST / 10} or more (Volta, 2017), "
+                               f"this one has {self.capability / 10}; use device cpu")
+        if self.capability < TENSOR_CORES:
+            self.precision = "fp32"
+        self.capturing = False
+        self.stream = self.cupy.cuda.Stream(non_blocking=True)
+        self.stream.use()
+        super().__init__()
+
+    @functools.cache    # noqa: B019  (there is one backend for the whole process)
+    def compile(self, name: str):
+        """A RawModule; it compiles when its first kernel is asked for, and CuPy keeps the result on disk."""
+        if name == "tensor_cores" and self.capability < TENSOR_CORES:
+            raise errors.Error(f"precision tf32 needs tensor cores, of compute capability {TENSOR_CORES / 10} or more; "
+                               f'this card has {self.capability / 10}: leave precision at "fp32"')
+        return self.cupy.RawModule(code=sources.text(name), options=("-std=c++17",))
+
+    def asarray(self, data, dtype=None):
+        """`data` on the card. One number is no copy but a launch that carries it, and so may be recorded."""
+        if isinstance(data, self.cupy.ndarray):
+            return data if dtype is None else data.astype(dtype, copy=False)
+        data = np.asarray(data, dtype)
+        if data.ndim == 0:
+            return self.cupy.full((), data.item(), data.dtype)
+        if self.capturing:
+            raise Uncapturable(f"an array of shape {data.shape} comes from the host in every step")
+        return self.cupy.asarray(data)
+
+    def to_host(self, array) -> np.ndarray:
+        """A copy on the host; waits for all work that was asked for before."""
+        if not isinstance(array, self.cupy.ndarray):
+            return array
+        if self.capturing:
+            raise Uncapturable(f"an array of shape {array.shape} is looked at on the host in every step")
+        return array.get()
+
+    def capture(self, step):
+        """The step, recorded once as a CUDA graph and then replayed: some hundred launches become one."""
+        self.stream.use()                           # another thread than the one that made this object has another one
+        self.cupy.cuda.Device().synchronize()
+        return CapturedStep(self, step)
+
+
+class CapturedStep:
+    """A step whose launches are recorded once and then replayed, all of them by one call.
+
+    The first call runs the step as it is: every kernel is compiled by it, every array that stays is made. The second
+    records the step (nothing is computed meanwhile) and then replays it, as all later calls do. What the recorded
+    kernels read and write lies at fixed addresses, in a memory pool that nobody else takes from: there the arrays that
+    the step makes and drops are free for the replay to use again. What cannot be recorded runs as it is, after one
+    sentence that says why.
+    """
+
+    def __init__(self, card: Card, step) -> None:
+        self.card, self.step = card, step
+        self.pool = card.cupy.cuda.MemoryPool()
+        self.graph = None
+        self.calls = 0
+
+    def __call__(self) -> None:
+        self.calls += 1
+        try:
+            if self.calls == 2:
+                self.graph = self.record()
+            if self.graph is not None:
+                self.graph.launch(self.card.stream)
+            else:
+                with self.card.cupy.cuda.using_allocator(self.pool.malloc):
+                    self.step()
+        except self.card.cupy.cuda.memory.OutOfMemoryError as reason:
+            raise errors.Error(f"the card's memory is full ({reason}); try a smaller batch, or a smaller network") \
+                from None
+
+    def record(self):
+        """The graph of one step, or None if it cannot be recorded."""
+        stream = self.card.stream
+        self.card.capturing = True
+        try:
+            with self.card.cupy.cuda.using_allocator(self.pool.malloc):
+                stream.begin_capture()
+                try:
+                    self.step()
+                except BaseException:
+                    with contextlib.suppress(Exception):        # what stopped the step says more than what follows
+                        stream.end_capture()
+                    raise
+                return stream.end_capture()
+        except Exception as reason:
+            print(f"minirewind: the training step cannot be recorded as a CUDA graph ({reason}); it runs launch by "
+                  "launch instead, several times slower", file=sys.stderr)
+            return None
+        finally:
+            self.card.capturing = False

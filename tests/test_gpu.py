@@ -1,0 +1,581 @@
+"""The CUDA kernels, on the emulated device; and the host code around them, with a stand-in for CuPy."""
+
+import functools
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minirewind import Error, data, functional, kernels, models, nn, prune, retrain, tensor, train
+from minirewind.kernels import hashing
+from minirewind.kernels.gpu import sources
+from minirewind.tensor import Tensor
+
+if shutil.which("g++") is None:
+    pytest.skip("the emulated device needs g++", allow_module_level=True)
+
+from minirewind.kernels.gpu import card, emulator
+
+EXACT = kernels.backend("reference")
+
+
+def device(precision="fp32", seed=0):
+    emulated = emulator.Emulated()
+    emulated.precision, emulated.seed = precision, seed
+    return emulated
+
+
+FP32, TF32 = device(), device("tf32")
+
+
+@pytest.fixture
+def exactly():
+    """Networks on "emulated" in full float32 precision."""
+    backend = kernels.backend("emulated")
+    before, backend.precision = backend.precision, "fp32"
+    yield backend
+    backend.precision = before
+
+
+def rng(*key):
+    return np.random.default_rng(key)
+
+
+def normal(*shape, seed=0):
+    return rng(seed, *shape).standard_normal(shape, np.float32)
+
+
+def tf32(x):
+    """Rounded as the tensor cores do, to 10 bits of fraction, half away from zero."""
+    return (x.astype(np.float32).view(np.uint32) + np.uint32(0x1000) & np.uint32(0xFFFFE000)).view(np.float32)
+
+
+def error(result, exact):
+    """norm(a - b) / norm(b)"""
+    result, exact = np.asarray(result, np.float64), np.asarray(exact, np.float64)
+    assert result.shape == exact.shape
+    return np.linalg.norm(result - exact) / max(np.linalg.norm(exact), 1e-20)
+
+
+def hold(backend, name, *arguments, tolerance=1e-5):
+    """A kernel in float32 against the reference in float64: its results, and what it changes in place."""
+    def copies(dtype):
+        return [a.astype(dtype) if isinstance(a, np.ndarray) and a.dtype == np.float32 else a for a in arguments]
+
+    ours, exact = copies(np.float32), copies(np.float64)
+    results, wanted = getattr(backend, name)(*ours), getattr(EXACT, name)(*exact)
+    pairs = zip(results, wanted, strict=True) if isinstance(wanted, tuple) else [(results, wanted)]
+    for a, b in [*pairs, *zip(ours, exact)]:
+        if isinstance(b, (np.ndarray, np.floating)):
+            assert error(a, b) < tolerance
+    return results
+
+
+# Kernels against the reference ----------------------------------------------------------------------------------------
+
+CONVOLUTIONS = {        # x, filters, stride, padding
+    "3x3": ((2, 16, 8, 8), (16, 16, 3, 3), (1, 1), (1, 1)),
+    "first layer": ((2, 3, 9, 7), (16, 3, 3, 3), (1, 1), (1, 1)),
+    "stride 2": ((2, 16, 8, 8), (32, 16, 3, 3), (2, 2), (1, 1)),
+    "1x1, stride 2": ((2, 16, 7, 7), (20, 16, 1, 1), (2, 2), (0, 0)),
+    "wide": ((1, 68, 4, 4), (70, 68, 3, 3), (1, 1), (1, 1)),
+    "odd everything": ((3, 5, 9, 8), (7, 5, 2, 4), (2, 3), (3, 1)),
+    "one number": ((1, 1, 1, 1), (1, 1, 1, 1), (1, 1), (0, 0)),
+    "many pixels": ((6, 4, 9, 9), (8, 4, 3, 3), (1, 1), (0, 0)),
+}
+
+
+@pytest.mark.parametrize("case", CONVOLUTIONS)
+def test_convolution_and_gradients_emulated_in_float32(case):
+    x_shape, weight_shape, stride, padding = CONVOLUTIONS[case]
+    x, weight, bias = normal(*x_shape), normal(*weight_shape, seed=1), normal(weight_shape[0], seed=2)
+    y = hold(FP32, "conv2d", x, weight, bias, stride, padding)
+    dy = normal(*y.shape, seed=3)
+    hold(FP32, "conv2d", x, weight, None, stride, padding)
+    hold(FP32, "conv2d_input_gradient", dy, weight, x_shape, stride, padding)
+    hold(FP32, "conv2d_weight_gradient", dy, x, weight_shape, stride, padding)
+
+
+@pytest.mark.parametrize("case", CONVOLUTIONS)
+def test_convolution_and_gradients_emulated_on_tensor_cores(case):
+    x_shape, weight_shape, stride, padding = CONVOLUTIONS[case]
+    x, weight, bias = tf32(normal(*x_shape)), tf32(normal(*weight_shape, seed=1)), normal(weight_shape[0], seed=2)
+    y = hold(TF32, "conv2d", x, weight, bias, stride, padding, tolerance=1e-6)
+    dy = tf32(normal(*y.shape, seed=3))
+    hold(TF32, "conv2d_input_gradient", dy, weight, x_shape, stride, padding, tolerance=1e-6)
+    hold(TF32, "conv2d_weight_gradient", dy, x, weight_shape, stride, padding)
+
+
+def test_tensor_cores_emulated_round_their_inputs_to_tf32():
+    x, weight = normal(2, 8, 6, 6), normal(8, 8, 3, 3, seed=1)
+    y = TF32.conv2d(x, weight, None, (1, 1), (1, 1))
+    assert np.array_equal(y, TF32.conv2d(tf32(x), tf32(weight), None, (1, 1), (1, 1)))
+    assert 1e-5 < error(y, EXACT.conv2d(x.astype(float), weight, None, (1, 1), (1, 1))) < 1e-3
+
+
+def test_images_emulated_may_lie_anyhow_and_results_lie_channels_last():
+    x, weight = normal(2, 8, 6, 6), normal(8, 8, 3, 3, seed=1)
+    y = FP32.conv2d(x, weight, None, (1, 1), (1, 1))
+    assert y.transpose(0, 2, 3, 1).flags.c_contiguous
+    assert FP32.empty((2, 8, 6, 6)).transpose(0, 2, 3, 1).flags.c_contiguous
+    turned = np.asfortranarray(x)[::-1]
+    assert np.array_equal(FP32.conv2d(turned, weight, None, (1, 1), (1, 1)), y[::-1])
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 5, 4), (2, 3, 6, 6), (40, 7), (2, 70, 3, 3), (1, 4, 20, 20)])
+def test_batch_norm_emulated(shape):
+    x, residual, dy = (normal(*shape, seed=k) for k in range(3))
+    mean, inverse_std, weight, bias = (rng(7, k).uniform(0.5, 1.5, shape[1]).astype(np.float32) for k in range(4))
+    hold(FP32, "moments", 3 * x + 1, 1e-5, mean, weight, 0.1)
+    hold(FP32, "moments", x, 1e-5, None, None, 0.1)
+    for relu, other in (True, residual), (False, None):
+        y = hold(FP32, "normalise", x, other, mean, inverse_std, weight, bias, relu)
+        for batch_statistics in True, False:
+            hold(FP32, "normalise_gradient", dy, y, x, mean, inverse_std, weight, relu, batch_statistics)
+
+
+def test_moments_emulated_keep_their_digits_far_from_zero():
+    hold(FP32, "moments", 1000 + normal(8, 3, 8, 8), 1e-5, None, None, 0.1)
+
+
+def test_nan_passes_relu_emulated():
+    x = normal(5, 6, 4, 4)
+    x[1, 2], x[2, 3], x[3, 3] = np.nan, np.inf, -np.inf
+    ones, zeros = np.ones(6, np.float32), np.zeros(6, np.float32)
+    for y in FP32.relu(x), FP32.normalise(x, None, zeros, ones, ones, zeros, True):
+        assert np.array_equal(y, np.maximum(x, 0), equal_nan=True)
+    hold(FP32, "relu_gradient", normal(5, 6, 4, 4, seed=1), normal(5, 6, 4, 4, seed=2))
+
+
+@pytest.mark.parametrize("place", [((2, 2), (2, 2), (0, 0)), ((3, 3), (2, 2), (1, 1)), ((3, 2), (1, 3), (1, 0)),
+                                   ((4, 4), (4, 4), (0, 0))])
+def test_pooling_emulated(place):
+    x = rng(0).integers(-3, 4, (2, 5, 7, 8)).astype(np.float32)             # integers: many equal values
+    y, source = hold(FP32, "max_pool2d", x, *place)
+    assert np.array_equal(source, EXACT.max_pool2d(x, *place)[1])
+    dy = normal(*y.shape)
+    hold(FP32, "max_pool2d_gradient", dy, source, x.shape)
+    hold(FP32, "avg_pool2d", x, *place)
+    hold(FP32, "avg_pool2d_gradient", dy, x.shape, *place)
+
+
+def test_nan_and_infinity_in_max_pooling_emulated():
+    x = normal(4, 3, 6, 6)
+    x[0, 0, 1, 1], x[1, 1, 2:4, 2:4], x[2], x[3] = np.nan, np.inf, -np.inf, np.nan
+    place = (3, 3), (2, 2), (1, 1)
+    for ours, exact in zip(FP32.max_pool2d(x, *place), EXACT.max_pool2d(x, *place)):
+        assert np.array_equal(ours, exact, equal_nan=True)
+
+
+@pytest.mark.parametrize("shape", [(1, 2), (7, 10), (3, 100)])
+def test_cross_entropy_emulated(shape):
+    logits, target = 20 * normal(*shape), rng(1).integers(0, shape[1], shape[0])
+    _, probabilities = hold(FP32, "cross_entropy", logits, target)
+    hold(FP32, "cross_entropy_gradient", np.float32(0.3), probabilities, target)
+    target[0] = shape[1]
+    assert np.isnan(FP32.cross_entropy(logits, target)[0])
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_emulated(nesterov):
+    weights, gradients, momentum = (normal(700, seed=k) for k in range(3))
+    mask = rng(3).random(700) < 0.6
+    hold(FP32, "sgd", weights, gradients, momentum, mask, 0.1, 0.9, nesterov, 2e-4)
+    gradients[:] = np.nan
+    FP32.sgd(weights, gradients, momentum, mask, np.full((), 0.1, np.float32), 0.9, nesterov, 2e-4)
+    assert (weights[~mask] == 0).all()
+    assert (momentum[~mask] == 0).all()
+
+
+@pytest.mark.parametrize(("M", "N", "K"), [(1, 1, 1), (17, 5, 40), (32, 16, 16)])
+def test_matmul_emulated(M, N, K):
+    x, y = normal(M, K), normal(K, N, seed=1)
+    z = hold(FP32, "matmul", x, y)
+    for a, b in (x.T.copy().T, y), (x, y.T.copy().T), (np.repeat(x, 2, 0)[::2], y):
+        assert np.array_equal(FP32.matmul(a, b), z)
+    direct = np.empty((M, N), np.float32)
+    FP32.launch("matmul", "matmul_direct", (-(-N // 16), -(-M // 16)), (16, 16), x, y, direct, M, N, K, K, 1, N, 1)
+    assert error(direct, z) < 1e-6
+
+
+def test_other_types_and_empty_arrays_go_through_the_reference_emulated():
+    x, weight = normal(2, 3, 6, 6).astype(np.float64), normal(4, 3, 3, 3).astype(np.float64)
+    where = (1, 1), (1, 1)
+    assert np.array_equal(FP32.conv2d(x, weight, None, *where), EXACT.conv2d(x, weight, None, *where))
+    assert FP32.conv2d(np.float32(x[:0]), np.float32(weight), None, *where).shape == (0, 4, 6, 6)
+    assert FP32.relu(x).dtype == np.float64
+
+
+def test_gradients_of_the_engine_emulated_agree_with_differences():
+    """Through the reference, in float64: the device's name changes nothing about the graph."""
+    def network(x, weight):
+        return functional.softplus(functional.conv2d(x, weight, padding=1)).mean((2, 3))
+
+    shapes = (2, 2, 5, 5), (3, 2, 3, 3)
+    assert tensor.gradcheck(network, *(Tensor(normal(*s).astype(float), True, device="emulated") for s in shapes))
+
+
+# The batch of a step: equal to the bit --------------------------------------------------------------------------------
+
+
+def toy(count=11, floats=False, size=6):
+    images = rng(0).integers(0, 256, (count, 3, size, size)).astype(np.float32 if floats else np.uint8)
+    split = data.Split(images / 256 if floats else images, rng(1).integers(0, 4, count))
+    return data.Data(split, split, split, 4, pad=2, flip=True)
+
+
+@pytest.mark.parametrize("floats", [False, True])
+def test_batches_emulated_have_the_same_bits(floats):
+    dataset = toy(floats=floats)
+    for step in 0, 1, 5, 400:                   # batches of 7 out of 11 images: some straddle two epochs, or three
+        for size in 7, 30:
+            clock = train.Clock(3, 1, 2, size, step)
+            ours = FP32.clock(clock)
+            data.wind(ours, dataset, step, 0.1)
+            x, y = data.batch(dataset, size, ours, FP32)
+            exact_x, exact_y = data.batch(dataset, size, clock, EXACT)
+            assert np.array_equal(x, exact_x)
+            assert np.array_equal(y, exact_y)
+            assert np.array_equal(data.batch(dataset, size, clock, FP32)[0], exact_x)
+
+
+def test_the_hash_emulated_is_the_hosts():
+    key, step = int(hashing.hash_words(1, 2, 3)), np.array(2**40, np.int64)
+    order = np.arange(50)
+    _, dy, dx, flip = FP32.batch_plan(order, step, key, 50, 50, 1000, True)
+    bits = hashing.hash_words(1, 2, 3, 2**40, np.arange(50))
+    places, low = np.uint64(2001), np.uint64(2**24 - 1)
+    assert np.array_equal(dy, (bits >> np.uint64(40)) * places >> np.uint64(24))
+    assert np.array_equal(dx, (bits >> np.uint64(16) & low) * places >> np.uint64(24))
+    assert np.array_equal(flip, bits % np.uint64(2) == 1)
+
+
+# Whole networks -------------------------------------------------------------------------------------------------------
+
+
+class Smooth(nn.Module):
+    """A small network without corners: convolutions, batch norm with a residual, pooling, a dense layer."""
+
+    def __init__(self, dropout=0.0):
+        self.conv1, self.bn1 = nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
+        self.conv2, self.pool = nn.Conv2d(8, 12, 3, stride=2, padding=1), nn.AvgPool2d(3)
+        self.softplus, self.dropout, self.fc = nn.Softplus(), nn.Dropout(dropout), nn.Linear(12, 4)
+
+    def forward(self, x):
+        x = self.softplus(self.bn1(self.conv1(x)))
+        x = self.pool(self.softplus(self.conv2(x)))
+        return self.fc(self.dropout(x.flatten(1)))
+
+
+RECIPE = train.Recipe(20, batch_size=4, rate=0.05, nesterov=True, weight_decay=2e-4)
+
+
+def trained(device, recipe=RECIPE, model=None, **settings):
+    model = (model or Smooth()).to(device).initialise(0)
+    records = list(train.train(model, toy(), recipe, seed=0, report_every=5, **settings))
+    return train.State.copy(model), [record.loss for record in records], model
+
+
+def same(a, b):
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("weights", "momentum", "statistics"))
+
+
+def test_twenty_steps_emulated_follow_the_reference(exactly):
+    ours, losses, model = trained("emulated")
+    exact, wanted, _ = trained("reference")
+    assert error(ours.weights, exact.weights) < 1e-5
+    assert error(ours.momentum, exact.momentum) < 1e-4
+    assert error(ours.statistics, exact.statistics) < 1e-5
+    assert np.allclose(losses, wanted, rtol=1e-5)
+    assert ours.step == 20
+    assert train.evaluate(model, toy().test) == train.evaluate(model.to("reference"), toy().test)
+
+
+def test_tensor_cores_emulated_train_nearly_the_same():
+    assert kernels.backend("emulated").precision == "tf32"
+    assert error(trained("emulated")[0].weights, trained("reference")[0].weights) < 1e-2
+
+
+def test_two_runs_emulated_have_the_same_bits_whatever_the_order_of_threads():
+    backend = kernels.backend("emulated")
+    short = train.Recipe(3, batch_size=4)
+    first = trained("emulated", short)[0]
+    for backend.seed in 1, 2:
+        assert same(trained("emulated", short)[0], first)
+    backend.seed = 0
+
+
+def test_gradients_of_a_residual_network_emulated_are_the_references(exactly):
+    gradients = {}
+    for name in "emulated", "reference":
+        model = models.build("resnet8-4", input_shape=(3, 8, 8), classes=4, bn_momentum=0.1).initialise(0).to(name)
+        nn.pack(model)
+        x, y = Tensor(normal(4, 3, 8, 8), device=name), Tensor([0, 1, 2, 3], device=name)
+        functional.cross_entropy(model(x), y).backward()
+        gradients[name] = model.vectors.gradients
+    a, b = gradients["emulated"], gradients["reference"].astype(np.float64)
+    assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) > 0.9999
+    assert error(a, b) < 1e-3
+
+
+def test_pruning_and_retraining_emulated(exactly):
+    recipe = train.Recipe(4, batch_size=4)
+    model = Smooth().to("emulated").initialise(0)
+    early = train.State.copy(model)
+    list(train.train(model, toy(), recipe, seed=0))
+    dense = train.State.copy(model)
+    list(retrain.one_round(model, toy(), recipe, dense, early, retrain.weight_rewinding, 0.3, seed=0))
+    state, prunable = train.State.copy(model), nn.pack(model).prunable
+    assert state.mask[prunable].sum() == prune.keep_count(prunable.sum(), 0.3)
+    assert (state.weights[~state.mask] == 0).all()
+    assert (state.momentum[~state.mask] == 0).all()
+
+
+# The emulator notices what is wrong -----------------------------------------------------------------------------------
+
+
+class Mutant(emulator.Emulated):
+    """The emulated device with one file's text replaced."""
+
+    def __init__(self, file, text):
+        super().__init__()
+        self.file, self.text = file, text
+
+    @functools.cache  # noqa: B019
+    def compile(self, name):
+        return emulator.Module(self.text) if name == self.file else TF32.compile(name)
+
+
+def exercised(backend, file):
+    """Results of a file's kernels that have barriers, on shapes with several blocks, chunks and slices."""
+    x, weight, place = normal(4, 16, 9, 9), normal(20, 16, 3, 3, seed=1), ((1, 1), (1, 1))
+    dy, channel = normal(4, 20, 9, 9, seed=2), normal(16, seed=3)
+    with np.errstate(all="ignore"):
+        if file in ("tensor_cores", "convolution"):
+            return (backend.conv2d(x, weight, None, *place),
+                    backend.conv2d_weight_gradient(dy, x, weight.shape, *place))
+        if file == "normalisation":
+            return (*backend.moments(x, 1e-5, None, None, 0.1),
+                    *backend.normalise_gradient(x, x, x, channel, channel, channel, True, True))
+        if file == "loss":
+            return backend.cross_entropy(normal(70, 10), np.arange(70) % 10)
+        return (backend.matmul(normal(20, 40), normal(40, 20, seed=1)),)
+
+
+BARRIERS = [(file, match.start()) for file in sources.names()
+            for match in re.finditer(r"__syncthreads\(\);", sources.text(file))]
+
+
+def without(text, place):
+    return text[:place] + text[place:].replace("__syncthreads();", "", 1)
+
+
+@pytest.mark.parametrize(("file", "place"), BARRIERS)
+def test_a_missing_barrier_emulated_is_noticed(file, place):
+    good = exercised(TF32, file)
+    mutant = Mutant(file, without(sources.text(file), place))
+    for mutant.seed in 0, 1, 2, 3:
+        if not all(np.array_equal(a, b, equal_nan=True) for a, b in zip(exercised(mutant, file), good)):
+            return
+    raise AssertionError(f"nobody misses the barrier in {sources.text(file)[place - 300 : place]}")
+
+
+@pytest.mark.parametrize("file", sorted({file for file, _ in BARRIERS}))
+def test_with_its_barriers_a_kernel_emulated_does_not_depend_on_the_order(file):
+    good = exercised(TF32, file)
+    for seed in 1, 2, 3:
+        for a, b in zip(exercised(device("tf32", seed), file), good):
+            assert np.array_equal(a, b)
+
+
+def test_what_cannot_go_on_is_an_error_emulated():
+    kernel = emulator.Module(sources.text("update") + """
+        extern "C" __global__ void wait(int n) {
+          if ((int)threadIdx.x < n) __syncthreads();
+          else if (threadIdx.x == 40) __syncthreads(), __syncwarp(), __syncthreads();
+          else __syncwarp(), __syncthreads();
+        }""").get_function("wait")
+    kernel((1,), (64,), (64,))
+    with pytest.raises(RuntimeError, match="never reach"):
+        kernel((1,), (64,), (32,))
+    with pytest.raises(TypeError, match="takes 1 arguments, got 2"):
+        kernel((1,), (32,), (1, 2))
+    with pytest.raises(RuntimeError, match="1 to 1024 threads"):
+        kernel((1,), (2048,), (1,))
+
+
+def test_a_kernel_gets_whole_arrays_only_emulated():
+    with pytest.raises(TypeError, match="whole arrays"):
+        FP32.launch("normalisation", "relu", (1,), (256,), normal(10)[::2], normal(5), 5)
+
+
+def test_what_gplusplus_does_not_take_is_told():
+    with pytest.raises(RuntimeError, match="does not take"):
+        emulator.Module("nonsense;")
+
+
+def test_without_gplusplus_there_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(Error, match="g\\+\\+"):
+        emulator.Emulated()
+
+
+def test_reading_past_the_end_emulated_is_found_by_the_address_sanitizer():
+    runtime = subprocess.run(["g++", "-print-file-name=libasan.so"], capture_output=True, text=True).stdout.strip()
+    if not Path(runtime).is_file():
+        pytest.skip("g++ has no address sanitizer here")
+    code = ("import numpy as np\n"
+            "from minirewind.kernels.gpu import emulator, sources\n"
+            "module = emulator.Module(sources.text('normalisation'), flags=('-fsanitize=address',))\n"
+            "x, y = np.ones(5000, np.float32), np.ones(5000, np.float32)\n"
+            "for count in 5000, 5001:\n"
+            "    module.get_function('relu')((20,), (256,), (x, y, count))\n"
+            "    print('passed', count, flush=True)\n")
+    environment = {**os.environ, "LD_PRELOAD": runtime, "ASAN_OPTIONS": "detect_leaks=0",
+                   "PYTHONPATH": str(Path(data.__file__).parent.parent)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    if not done.stdout and "AddressSanitizer" not in done.stderr:
+        pytest.skip(f"Python does not start under the address sanitizer: {done.stderr[-200:]}")
+    assert done.stdout == "passed 5000\n", done.stderr
+    assert "heap-buffer-overflow" in done.stderr
+    assert "normalisation.cu" in done.stderr
+
+
+# The card's own host code, with a stand-in for CuPy -------------------------------------------------------------------
+
+
+@pytest.fixture
+def doubled(monkeypatch):
+    """Device "gpu" on a stand-in for CuPy, in full float32 precision, and what was launched on it."""
+    path = Path(__file__).parent / "cupy_double.py"
+    spec = importlib.util.spec_from_file_location("cupy", path)
+    double = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "cupy", double)
+    spec.loader.exec_module(double)
+    backend, real = card.Card(), kernels.backend
+    backend.precision = "fp32"
+    monkeypatch.setattr(kernels, "backend", lambda name: backend if name == "gpu" else real(name))
+    return double
+
+
+def test_a_captured_step_has_the_same_bits_emulated(doubled, exactly):
+    """Twelve steps over three epochs and two drops of the rate: one as it is, one recorded, eleven replays."""
+    recipe = train.Recipe(12, batch_size=4, rate=0.05, nesterov=True)
+    state, losses, model = trained("gpu", recipe)
+    assert doubled.launches.count("graph") == 11
+    expected, wanted, _ = trained("emulated", recipe)
+    assert same(state, expected)
+    assert losses == wanted
+    assert state.step == 12
+    assert train.evaluate(model, toy().test) == train.evaluate(model.to("reference"), toy().test)
+
+
+def test_a_masked_network_is_captured_too_emulated(doubled, exactly):
+    states = []
+    for name in "gpu", "emulated":
+        _, _, model = trained(name, train.Recipe(2, batch_size=4))
+        now = train.State.copy(model)
+        mask = prune.new_mask(model, now, 0.4)
+        trained(name, train.Recipe(8, batch_size=4), model, start=now.masked(mask, 2))
+        states.append(train.State.copy(model))
+    assert same(*states)
+    assert (states[0].weights[~states[0].mask] == 0).all()
+    assert not states[0].mask.all()
+
+
+def test_a_step_that_cannot_be_captured_runs_as_it_is_after_one_sentence_emulated(doubled, exactly, capsys):
+    recipe = train.Recipe(6, batch_size=4)
+    state, _, _ = trained("gpu", recipe, Smooth(dropout=0.5))           # its mask is hashed on the host
+    assert capsys.readouterr().err.count("cannot be recorded") == 1
+    assert "graph" not in doubled.launches
+    assert same(state, trained("emulated", recipe, Smooth(dropout=0.5))[0])
+
+
+def test_networks_go_to_the_card_and_back_emulated(doubled):
+    model = Smooth().initialise(3)
+    before = model.state_dict()
+    for device in "gpu", "cpu", "gpu", "reference":
+        assert all(np.array_equal(before[name], values) for name, values in model.to(device).state_dict().items())
+    assert "Parameter" not in repr(model.to("gpu"))
+    model.load_state_dict(before)
+    assert train.State.copy(model.to("gpu")).weights.shape == nn.pack(model).weights.shape
+
+
+def test_the_first_nan_on_a_card_is_explained_emulated(doubled):
+    with pytest.raises(Error, match="the learning rate was 1e\\+30"):
+        trained("gpu", train.Recipe(10, batch_size=4, rate=1e30))
+
+
+def test_resuming_on_a_card_has_the_same_bits_emulated(doubled):
+    whole, _, model = trained("gpu", train.Recipe(8, batch_size=4))
+    half, _, model = trained("gpu", train.Recipe(8, batch_size=4), stop=3)
+    list(train.train(model, toy(), train.Recipe(8, batch_size=4), seed=0, start=half))
+    assert same(train.State.copy(model), whole)
+
+
+def test_images_on_the_card_go_with_those_on_the_host_emulated(doubled):
+    backend = kernels.backend("gpu")
+    images = toy().train.images
+    assert backend.resident(images) is backend.resident(images)
+    del images
+    assert not backend._resident
+
+
+def test_full_memory_is_one_sentence_emulated(doubled):
+    def step():
+        raise doubled.OutOfMemoryError("Out of memory allocating 512 bytes")
+
+    with pytest.raises(Error, match="smaller batch"):
+        kernels.backend("gpu").capture(step)()
+
+
+@pytest.mark.parametrize(("version", "said"), [("61", "7.0 or more"), ("75", None), ("90", None)])
+def test_old_cards_emulated(doubled, monkeypatch, version, said):
+    monkeypatch.setattr(doubled.cuda, "Device", lambda: type("Device", (), {"compute_capability": version}))
+    if said:
+        with pytest.raises(Error, match=said):
+            card.Card()
+        return
+    backend = card.Card()
+    assert backend.precision == ("fp32" if version == "75" else "tf32")
+    if version == "75":
+        backend.precision = "tf32"
+        with pytest.raises(Error, match="tensor cores"):
+            backend.conv2d(*(backend.asarray(np.ones((1, 1, 1, 1), np.float32)),) * 2, None, (1, 1), (0, 0))
+
+
+def test_without_cupy_or_without_a_card_there_is_one_sentence(doubled, monkeypatch):
+    def no_driver():
+        raise doubled.CUDARuntimeError("cudaErrorInsufficientDriver")
+
+    for count in no_driver, lambda: 0:
+        monkeypatch.setattr(doubled.runtime, "getDeviceCount", count)
+        with pytest.raises(Error, match="NVIDIA card and its driver"):
+            card.find_cupy()
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(Error, match=r"minirewind\[gpu12\]"):
+        card.find_cupy()
+
+
+# The compiler for real cards ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
+@pytest.mark.parametrize("file", sources.names())
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+def test_kernels_compile_for_real_cards_and_nothing_spills(file, architecture, tmp_path):
+    (tmp_path / f"{file}.cu").write_text(sources.text(file))
+    done = subprocess.run(["nvcc", "-std=c++17", f"-arch={architecture}", "-cubin", "-o", tmp_path / "out",
+                           "--ptxas-options=-v", tmp_path / f"{file}.cu"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "warning" not in done.stderr
+    spills = re.findall(r"(\d+) bytes spill (?:stores|loads)", done.stderr)
+    assert spills
+    assert set(spills) == {"0"}
