@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import files, functional, models, nn, tensor
+from . import files, functional, kernels, models, nn, tensor
 from .errors import Error
 from .kernels.maps import Filter, Segment
 from .tensor import Call, Function, Tensor
@@ -96,7 +96,8 @@ def trace(model: nn.Module, example) -> Graph:
         shapes.append(call.output.shape[1:])
     if id(output) not in numbers:
         raise Error("compile: the result does not depend on the images by operations of minirewind")
-    return Graph(operations, numbers[id(output)], shapes, dtype, x.backend)
+    backend = kernels.backend("reference" if device == "reference" else "cpu")
+    return Graph(operations, numbers[id(output)], shapes, dtype, backend)
 
 
 @contextlib.contextmanager
@@ -117,7 +118,15 @@ def recorded(model: nn.Module, x: Tensor) -> tuple[list[Call], Tensor]:
         output = model(x)
     if not isinstance(output, Tensor):
         raise Error(f"compile: the network returned a {type(output).__name__}, expected one Tensor")
-    return calls, output
+    return [dense(call) for call in calls], output
+
+
+def dense(call: Call) -> Call:
+    """A convolution that the model itself took as sparse, which may depend on the number of images, as any other."""
+    if call.function is not functional.SparseConv2d:
+        return call
+    settings = {name: value for name, value in call.settings.items() if name != "entries"}
+    return call._replace(function=functional.Conv2d, settings=settings)
 
 
 def check(call: Call, other: Call, count: int) -> None:
@@ -140,15 +149,17 @@ def check(call: Call, other: Call, count: int) -> None:
 
 def constant(call: Call, a: Tensor, b: Tensor) -> np.ndarray:
     """A copy of the values of `a`, which must not depend on the images."""
-    if a is not b and not np.array_equal(a.data, b.data, equal_nan=a.dtype.kind == "f"):
+    if a is not b and not np.array_equal(a.numpy(), b.numpy(), equal_nan=a.dtype.kind == "f"):
         raise Error(f"compile: an input of {call.function.__name__} depends on the images in a way that was not "
                     f"recorded; expected operations of minirewind from the images to the result")
-    return np.array(a.data)
+    return a.numpy()
 
 
 def fixed(call: Call) -> dict:
     """The settings of an operation, with the number of images left free and arrays that may change copied."""
-    settings = {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in call.settings.items()}
+    to_host = call.output.backend.to_host
+    settings = {name: np.array(to_host(value)) if hasattr(value, "dtype") else value
+                for name, value in call.settings.items()}
     if call.function is tensor.Reshape:
         settings["shape"] = (-1, *call.output.shape[1:])
     return settings
@@ -226,8 +237,10 @@ def compile(model: nn.Module, example) -> Callable[[np.ndarray], np.ndarray]:
     """`model` in evaluation as a fast function from images (N, C, H, W) to results, for any N.
 
     `example` is a batch like those to come; the number of its images does not matter. The function has the weights of
-    this moment: train on, and it must be compiled again. It does what the model does to `example`: a forward with
-    branches that depend on the images' values is not followed. An operation unknown to it is an Error that names it.
+    this moment: train on, and it must be compiled again. It runs on the CPU, wherever the model is.
+
+    It does what the model does to `example`: a forward with branches that depend on the images' values is not followed.
+    An operation unknown to it is an Error that names it.
     """
     return Program(trace(model, example))
 
