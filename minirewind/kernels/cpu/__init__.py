@@ -1,4 +1,4 @@
-"""Numba: the same kernels compiled for this CPU, several times as fast as NumPy's and faster than PyTorch's.
+"""Numba: the same kernels compiled for this CPU, for its vectors and all its cores; benchmarks/kernels.py times them.
 
 Read `layout` first (how images lie in memory), then `convolution`; `simd` tells what the processor really executes.
 """
@@ -14,7 +14,7 @@ from ..reference import Reference
 def backend() -> Reference:
     """The Numba kernels, or where Numba is not installed, after one sentence, the NumPy ones."""
     if importlib.util.find_spec("numba") is None:
-        warnings.warn("minirewind: Numba is not installed; the NumPy kernels run instead, some 50 times slower",
+        warnings.warn("minirewind: Numba is not installed; the NumPy kernels run instead, and are much slower",
                       stacklevel=2)
         fallback = Reference()
         fallback.name = "cpu"

@@ -146,7 +146,7 @@ class CapturedStep:
                 return stream.end_capture()
         except Exception as reason:
             print(f"minirewind: the training step cannot be recorded as a CUDA graph ({reason}); it runs launch by "
-                  "launch instead, several times slower", file=sys.stderr)
+                  "launch instead, which is slower", file=sys.stderr)
             return None
         finally:
             self.card.capturing = False

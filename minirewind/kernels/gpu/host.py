@@ -30,7 +30,7 @@ class Gpu(Reference):
     """float32 by CUDA kernels, channels last in memory; every other type, and empty arrays, by the host.
 
     `precision` is "tf32": convolutions multiply on tensor cores, which round their inputs to 10 bits of fraction and
-    add in float32, as PyTorch's do by default; or "fp32": exact to float32, on any card, several times slower.
+    add in float32, as PyTorch's do by default; or "fp32": exact to float32, on any card, without its tensor cores.
     """
 
     name = "gpu"

@@ -1,6 +1,6 @@
 """The emulated device: the CUDA C of the folder above, compiled as C++ and run on the CPU with NumPy arrays.
 
-It is some thousand times slower than a card, and stricter: see cuda.h. It shows in every test run, on machines without
+It is far slower than a card, and stricter: see cuda.h. It shows in every test run, on machines without
 a card, that the kernels are right, and how blocks, warps and barriers work.
 """
 
