@@ -8,6 +8,16 @@ import json
 from pathlib import Path
 
 LESSONS = Path(__file__).parent
+REPOSITORY = "minirewind/minirewind"        # on GitHub, for the badges
+
+# The first cell of every notebook, folded away. On Colab there is nothing but the notebook itself.
+FETCH = f"""\
+# On Colab this fetches the course. Anywhere else it does nothing.
+import sys
+
+if "google.colab" in sys.modules:
+    get_ipython().system("git clone -q https://github.com/{REPOSITORY} && pip install -q ./minirewind")
+    sys.path.insert(0, "/content/minirewind")"""
 
 
 def cells(script: str) -> list[tuple[str, str]]:
@@ -29,11 +39,13 @@ def cells(script: str) -> list[tuple[str, str]]:
 def notebook(script: str) -> str:
     """The notebook as JSON. A cell's id is made from its text: what is not changed keeps its id."""
     made, seen = [], {}
-    for kind, text in cells(script):
+    for kind, text in [("code", FETCH), *cells(script)]:
         seen[text] = seen.get(text, 0) + 1
         name = hashlib.sha256(f"{kind} {seen[text]} {text}".encode()).hexdigest()[:12]
         extra = {"execution_count": None, "outputs": []} if kind == "code" else {}
-        made.append({"cell_type": kind, "id": name, "metadata": {}, "source": text.splitlines(keepends=True)} | extra)
+        folded = {"jupyter": {"source_hidden": True}, "tags": ["remove-cell"]} if text == FETCH else {}
+        made.append({"cell_type": kind, "id": name, "metadata": folded, "source": text.splitlines(keepends=True)}
+                    | extra)
     whole = {
         "cells": made,
         "metadata": {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
