@@ -18,10 +18,14 @@ ORDER = ["errors", "kernels", "tensor", "functional", "nn", "models", "optim", "
          "retrain", "files", "sparse", "export", "study", "report", "pictures", "learn", "cli", "__main__"]
 
 
-def imports(path):
-    """The rooms a file imports from, by relative import at its top level or inside its functions."""
+# The same inside study/, where __init__ stands above them all.
+STUDY = ["methods", "graph", "settings", "store", "work", "progress", "driver", "__init__"]
+
+
+def imports(path, level=1):
+    """What a file imports from its own folder (level 1) or the one above, at its top or inside its functions."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level == 1:
+        if isinstance(node, ast.ImportFrom) and node.level == level:
             yield from ([node.module.split(".")[0]] if node.module else [alias.name for alias in node.names])
 
 
@@ -31,8 +35,17 @@ def test_imports_go_one_way(room):
         assert ORDER.index(other) < ORDER.index(room), f"{room} imports {other}"
 
 
+@pytest.mark.parametrize("part", STUDY)
+def test_imports_go_one_way_inside_the_study_too(part):
+    for other in imports(PACKAGE / "study" / f"{part}.py"):
+        assert STUDY.index(other) < STUDY.index(part), f"study/{part} imports {other}"
+    for other in imports(PACKAGE / "study" / f"{part}.py", level=2):
+        assert ORDER.index(other) < ORDER.index("study"), f"study/{part} imports {other}"
+
+
 def test_every_room_has_its_place_in_that_order():
     assert {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"} <= set(ORDER)
+    assert {path.stem for path in (PACKAGE / "study").glob("*.py")} == set(STUDY)
 
 
 def test_importing_the_package_loads_neither_numba_nor_matplotlib_and_prints_nothing():
@@ -45,8 +58,8 @@ def test_importing_the_package_loads_neither_numba_nor_matplotlib_and_prints_not
 
 def test_every_public_function_and_class_says_what_it_is():
     missing = []
-    for path in [*PACKAGE.glob("*.py"), *PACKAGE.glob("kernels/*.py"), *PACKAGE.glob("kernels/reference/*.py"),
-                 *PACKAGE.glob("kernels/gpu/**/*.py")]:
+    for path in [*PACKAGE.glob("*.py"), *PACKAGE.glob("study/*.py"), *PACKAGE.glob("kernels/*.py"),
+                 *PACKAGE.glob("kernels/reference/*.py"), *PACKAGE.glob("kernels/gpu/**/*.py")]:
         tree = ast.parse(path.read_text())
         assert ast.get_docstring(tree), path
         missing += [f"{path.name}: {node.name}" for node in tree.body

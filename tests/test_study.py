@@ -1,58 +1,17 @@
-"""Facts about studies: the graph, the folder, resuming, and equal numbers however the work is done."""
+"""Facts about studies: the settings, the graph, the rows."""
 
 import csv
 import dataclasses
 import json
-import os
-import signal
-import subprocess
 import sys
-import textwrap
-import time
 
 import numpy as np
 import pytest
+from small_study import DATA, RECIPE, states, tiny, tiny_data, without_seconds
 
-from minirewind import data, files, retrain, study, train
+from minirewind import files, retrain, study, train
 from minirewind.errors import Error
-from minirewind.study import Graph, Node, Study
-
-RECIPE = train.Recipe(steps=12, batch_size=8)
-
-
-def tiny_data(seed=0):
-    random = np.random.default_rng(seed)
-
-    def split(count):
-        labels = np.arange(count) % 3
-        images = random.normal(size=(count, 1, 4, 4)) + labels[:, None, None, None]
-        return data.Split(images.astype(np.float32), labels)
-
-    return data.Data(split(40), split(12), split(12), classes=3, pad=1, name="tiny")
-
-
-DATA = tiny_data()
-
-
-def tiny(**changes):
-    wanted = {"recipe": RECIPE, "rounds": (1, 3), "seeds": 2, "retrain_fractions": (0.5,)} | changes
-    return Study("resnet8-2", wanted.pop("data", DATA), **wanted)
-
-
-def without_seconds(rows):
-    return [dataclasses.replace(row, seconds=0) for row in rows]
-
-
-def states(folder):
-    return {path.parent.name: path.read_bytes() for path in sorted(folder.glob("runs/*/state.npz"))}
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A finished study that no test changes."""
-    folder = tmp_path_factory.mktemp("finished")
-    return folder, study.run(tiny(), folder, progress=False)
-
+from minirewind.study import Graph, Node, store, work
 
 # --- The graph -------------------------------------------------------------------------------------------------------
 
@@ -72,8 +31,8 @@ def test_a_new_retraining_time_adds_dense_nodes_and_spoils_none(tmp_path):
     before = set(Graph(tiny(), 12).nodes())
     after = Graph(tiny(retrain_fractions=(0.5, 0.25)), 12).nodes()
     assert before < set(after)
-    store = study.Store(tmp_path, {"network": "any"})
-    assert store.path(Node(0, 12)) == study.Store(tmp_path, {"network": "any"}).path(Node(0, 12))
+    here = store.Store(tmp_path, {"network": "any"})
+    assert here.path(Node(0, 12)) == store.Store(tmp_path, {"network": "any"}).path(Node(0, 12))
 
 
 def test_the_first_iterative_round_and_the_one_shot_run_to_the_same_density_are_one_node():
@@ -102,8 +61,8 @@ def test_reinitialisation_is_one_shot_only():
 
 
 def test_the_names_of_runs_stay_what_they_are(tmp_path):
-    store = study.Store(tmp_path, {"network": "resnet8-8"})
-    names = [store.path(node).name for node in (
+    here = store.Store(tmp_path, {"network": "resnet8-8"})
+    names = [here.path(node).name for node in (
         Node(0, 45), Node(1, 450, "lr_rewinding", "global_magnitude", 405, (0.8**9,)),
         Node(0, 450, "fine_tuning", "random_mask", 450, (0.8, 0.8**2)))]
     assert names == ["seed0-dense-45-00c56811", "seed1-lr_rewinding-t405-one_shot-7.45x-90e12bbe",
@@ -131,6 +90,60 @@ def test_a_study_that_cannot_be_run_is_refused_when_it_is_made(changes, said):
         tiny(**changes)
     assert said in str(refused.value)
     assert len(str(refused.value).splitlines()) <= 3
+
+
+# --- Methods of one's own ---------------------------------------------------------------------------------------------
+
+OWN = """
+def gentle(trained, early, mask, schedule, *, recipe, tenth=10):
+    return trained.masked(mask, early.step), lambda step: recipe.rate / tenth, trained.step
+
+def lowest(weights, mask, keep, *, layers):
+    assert len(layers) > 5
+    return mask & (mask.cumsum() <= keep)
+
+def two(weights, mask): ...
+
+def demanding(trained, early, mask, schedule, *, moon): ...
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    (tmp_path / "own_methods.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("own_methods", None)
+
+
+def test_a_technique_and_a_pruning_method_of_ones_own_are_given_what_they_ask_for(own, tmp_path):
+    wanted = tiny(seeds=1, rounds=(2,), protocols=("one_shot",), techniques=("fine_tuning", "own_methods:gentle"),
+                  pruning=("own_methods:lowest",))
+    rows = study.run(wanted, tmp_path / "out", progress=False)
+    assert [(row.technique, row.pruning) for row in rows] == [
+        ("fine_tuning", "own_methods:lowest"), ("own_methods:gentle", "own_methods:lowest")]
+    run = json.loads(next((tmp_path / "out").glob("runs/seed0-gentle-t6-one_shot-lowest-1.56x-*/run.json")).read_text())
+    assert run["history"][-1]["rate"] == 0.01
+    state = files.read_state(next((tmp_path / "out").glob("runs/seed0-gentle-*/state.npz")))[0]
+    assert state.mask[0]
+    assert not state.mask[:-3].all()
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"techniques": ("own_methods:missing",)}, "missing"),
+    ({"techniques": ("own_methods:demanding",)}, "moon, which a study does not give"),
+    ({"techniques": ("nowhere:gentle",)}, "nowhere"),
+    ({"pruning": ("own_methods:two",)}, r"takes \(weights, mask\); expected \(weights, mask, keep\)"),
+])
+def test_a_method_that_cannot_be_called_is_refused_when_the_study_is_made(own, changes, said):
+    with pytest.raises(Error, match=said):
+        tiny(**changes)
+
+
+def test_every_technique_and_pruning_method_of_the_framework_is_known():
+    assert study.TECHNIQUES[:5] == (
+        "fine_tuning", "weight_rewinding", "lr_rewinding", "weight_rewinding_low_lr", "reinitialize")
+    assert study.PRUNING[:3] == ("global_magnitude", "layerwise_magnitude", "random_mask")
 
 
 # --- Results ---------------------------------------------------------------------------------------------------------
@@ -163,7 +176,7 @@ def test_a_rows_numbers_fit_together(finished):
 def test_a_studys_run_equals_the_library_called_by_hand(finished, tmp_path):
     folder, _ = finished
     graph = Graph(tiny(), 12)
-    bench = study.Bench(study.job_of(tiny(), folder, "cpu"))
+    bench = work.Bench(work.job_of(tiny(), folder, "cpu"))
     model = bench.model.initialise(1)
     list(train.train(model, DATA, RECIPE, seed=1, stop=6))
     early = train.State.copy(model)
@@ -188,7 +201,7 @@ def test_a_run_keeps_its_history(finished):
 def test_what_is_done_is_not_done_again(finished, monkeypatch):
     folder, rows = finished
     before = states(folder)
-    monkeypatch.setattr(study, "execute", lambda *_: pytest.fail("a finished run was run again"))
+    monkeypatch.setattr(work, "execute", lambda *_: pytest.fail("a finished run was run again"))
     assert study.run(tiny(), folder, progress=False) == rows
     assert states(folder) == before
 
@@ -241,7 +254,7 @@ def test_a_refusal_names_the_setting_that_differs(finished):
 
 def test_pruning_to_a_target_in_a_folder_equals_the_library_call_and_continues(tmp_path):
     wanted = tiny(seeds=(3,))
-    model = study.Bench(study.job_of(wanted, tmp_path / "any", "cpu")).model.initialise(3)
+    model = work.Bench(work.job_of(wanted, tmp_path / "any", "cpu")).model.initialise(3)
     expected, _ = retrain.prune_to_target(model, DATA, RECIPE, seed=3, density=0.6)
     told = []
     study.prune_to_target(wanted, tmp_path, density=0.7, progress=False)
@@ -254,188 +267,5 @@ def test_pruning_to_a_target_in_a_folder_equals_the_library_call_and_continues(t
 
 
 def test_own_data_is_loaded_once_whatever_object_holds_it():
-    first, again = (study.bench(study.job_of(tiny(data=tiny_data()), "anywhere", "cpu")) for _ in range(2))
+    first, again = (work.bench(work.job_of(tiny(data=tiny_data()), "anywhere", "cpu")) for _ in range(2))
     assert first is again
-
-
-# --- Nothing is lost -------------------------------------------------------------------------------------------------
-
-SCRIPT = """
-import sys
-sys.path.insert(0, {tests!r})
-import test_study
-from minirewind import study
-
-if __name__ == "__main__":
-    study.run(test_study.tiny(), {folder!r}, workers={workers}, progress=False)
-"""
-
-
-def start(folder, workers=1):
-    script = SCRIPT.format(tests=os.path.dirname(__file__), folder=str(folder), workers=workers)
-    path = folder.parent / f"{folder.name}-script.py"
-    path.write_text(textwrap.dedent(script))
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.Popen([sys.executable, path], env=environment, start_new_session=True)
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_killed_study_continues_to_the_same_bits(finished, tmp_path, workers):
-    folder = tmp_path / "killed"
-    for runs in (3, 9):
-        process = start(folder, workers)
-        until = time.monotonic() + 60
-        while len(list(folder.glob("runs/seed*"))) < runs and time.monotonic() < until and process.poll() is None:
-            time.sleep(0.005)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        for path in folder.glob("runs/seed*/run.json"):
-            json.loads(path.read_text())
-            files.read_state(path.parent / "state.npz")
-    rows = study.run(tiny(), folder, progress=False)
-    assert without_seconds(rows) == without_seconds(finished[1])
-    assert states(folder) == states(finished[0])
-
-
-def test_a_long_run_continues_from_its_last_report(finished, tmp_path, monkeypatch):
-    """Interrupted at every report in turn, and continued: the same bits and the same history."""
-    monkeypatch.setattr(study, "PARTIAL_EVERY", -1)
-    monkeypatch.setattr(train.train, "__kwdefaults__", train.train.__kwdefaults__ | {"report_every": 2})
-    monkeypatch.setattr(retrain.one_round, "__kwdefaults__", retrain.one_round.__kwdefaults__ | {"report_every": 2})
-    small = tiny(seeds=1, rounds=(1,), protocols=("one_shot",))
-    whole = tmp_path / "whole"
-    study.run(small, whole, progress=False)
-
-    original, interrupts = study.Store.save_partial, []
-
-    def interrupted(self, *arguments):
-        original(self, *arguments)
-        interrupts.append(arguments[0].name)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(study.Store, "save_partial", interrupted)
-    folder = tmp_path / "interrupted"
-    for _ in range(100):
-        try:
-            study.run(small, folder, progress=False)
-            break
-        except KeyboardInterrupt:
-            pass
-    assert len(interrupts) > 10
-    assert states(folder) == states(whole)
-    assert not list((folder / "partial").iterdir())
-
-    def histories(where):
-        runs = (json.loads(path.read_text())["history"] for path in sorted(where.glob("runs/*/run.json")))
-        return [[{k: v for k, v in record.items() if k != "seconds"} for record in run] for run in runs]
-
-    assert histories(folder) == histories(whole)
-
-
-def test_a_worker_that_dies_is_replaced_and_its_run_repeated(finished, tmp_path, monkeypatch):
-    (tmp_path / "fragile.py").write_text(textwrap.dedent("""
-        import multiprocessing, os, pathlib
-        from minirewind import models
-
-        def network(**settings):
-            marker = pathlib.Path(__file__).with_name("died")
-            if multiprocessing.parent_process() is not None and not marker.exists():
-                marker.touch()
-                os._exit(1)
-            return models.resnet(8, 2, **settings)
-    """))
-    monkeypatch.syspath_prepend(tmp_path)
-    fragile = dataclasses.replace(tiny(seeds=1, rounds=(1,), protocols=("one_shot",)), network="fragile:network")
-    rows = study.run(fragile, tmp_path / "out", workers=2, progress=False)
-    assert (tmp_path / "died").exists()
-    assert [row.accuracy for row in rows] == [
-        row.accuracy for row in finished[1] if row.protocol == "one_shot" and row.seed == 0 and row.compression < 1.3]
-
-
-def test_a_network_that_cannot_be_imported_runs_with_one_worker_only(tmp_path):
-    local = dataclasses.replace(tiny(), network=lambda **settings: None)
-    with pytest.raises(Error, match="workers=1"):
-        study.run(local, tmp_path / "out", workers=2)
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_folder_without_its_summary_is_made_anew_and_leftovers_are_cleared(finished, tmp_path):
-    small = tiny(seeds=1, rounds=(1,), protocols=("one_shot",))
-    rows = study.run(small, tmp_path, progress=False)
-    next(tmp_path.glob("runs/seed0-lr_rewinding-*/run.json")).unlink()
-    (tmp_path / "runs" / ".writing-killed").mkdir()
-    assert without_seconds(study.run(small, tmp_path, progress=False)) == without_seconds(rows)
-    assert not list(tmp_path.glob("runs/.writing-*"))
-
-
-def test_workers_end_with_their_parent(tmp_path):
-    folder = tmp_path / "orphans"
-    process = start(folder, workers=2)
-    until = time.monotonic() + 60
-    while len(list(folder.glob("runs/seed*"))) < 3 and time.monotonic() < until and process.poll() is None:
-        time.sleep(0.005)
-    process.kill()                                  # the parent alone
-    process.wait()
-    time.sleep(1)
-    count = len(list(folder.glob("runs/seed*")))
-    time.sleep(2)
-    assert len(list(folder.glob("runs/seed*"))) == count
-
-
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[:-30] + bytes(30)])
-def test_a_damaged_state_is_named_and_not_used(finished, tmp_path, damage):
-    study.run(tiny(seeds=1, rounds=(1,), protocols=("one_shot",)), tmp_path, progress=False)
-    path = next(tmp_path.glob("runs/seed0-dense-12-*/state.npz"))
-    path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(Error, match=r"seed0-dense-12-.*cannot be read"):
-        study.run(tiny(seeds=1), tmp_path, progress=False)
-
-
-def test_a_damaged_study_file_is_an_error_and_nothing_is_written(finished, tmp_path):
-    (tmp_path / "study.json").write_text('{"network": ')
-    with pytest.raises(Error, match=r"study\.json cannot be read"):
-        study.run(tiny(), tmp_path, progress=False)
-    assert (tmp_path / "study.json").read_text() == '{"network": '
-
-
-def test_somebody_elses_results_are_not_overwritten(tmp_path):
-    (tmp_path / "results.csv").write_text("mine\n")
-    with pytest.raises(Error, match=r"no study\.json"):
-        study.run(tiny(), tmp_path, progress=False)
-    assert (tmp_path / "results.csv").read_text() == "mine\n"
-
-
-def test_two_processes_cannot_work_in_one_folder(tmp_path):
-    with files.claimed(tmp_path), pytest.raises(Error, match="another process"):
-        study.run(tiny(), tmp_path, progress=False)
-
-
-def test_a_file_is_the_old_one_or_the_new_one(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    files.write_atomically(path, b"old")
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
-        files.write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_state_survives_the_disk_and_its_bytes_depend_on_nothing_else(tmp_path):
-    weights, momentum = np.arange(5, dtype=np.float32), np.ones(5, np.float32)
-    state = train.State(7, weights, momentum, weights > 1, np.zeros(0, np.float32))
-    assert files.state_bytes(state) == files.state_bytes(state)
-    (tmp_path / "state.npz").write_bytes(files.state_bytes(state))
-    again, _ = files.read_state(tmp_path / "state.npz")
-    for field in dataclasses.fields(state):
-        assert np.array_equal(getattr(again, field.name), getattr(state, field.name))
-
-
-def test_a_run_that_diverges_stops_the_study_with_its_step_and_keeps_what_is_done(tmp_path):
-    wild = tiny(recipe=train.Recipe(steps=12, batch_size=8, rate=1e30), seeds=1)
-    with pytest.raises(Error, match="stopped at step"):
-        study.run(wild, tmp_path, progress=False)
-    assert [path.name[:13] for path in tmp_path.glob("runs/*")] == ["seed0-dense-0"]

@@ -1,0 +1,198 @@
+"""Facts about studies: nothing is lost, and the numbers are the same however the work is done."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+from small_study import states, tiny, without_seconds
+
+from minirewind import files, retrain, study, train
+from minirewind.errors import Error
+from minirewind.study import store, work
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+import small_study
+from minirewind import study
+
+if __name__ == "__main__":
+    study.run(small_study.tiny(), {folder!r}, workers={workers}, progress=False)
+"""
+
+
+def start(folder, workers=1):
+    script = SCRIPT.format(tests=os.path.dirname(__file__), folder=str(folder), workers=workers)
+    path = folder.parent / f"{folder.name}-script.py"
+    path.write_text(textwrap.dedent(script))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen([sys.executable, path], env=environment, start_new_session=True)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_study_continues_to_the_same_bits(finished, tmp_path, workers):
+    folder = tmp_path / "killed"
+    for runs in (3, 9):
+        process = start(folder, workers)
+        until = time.monotonic() + 60
+        while len(list(folder.glob("runs/seed*"))) < runs and time.monotonic() < until and process.poll() is None:
+            time.sleep(0.005)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for path in folder.glob("runs/seed*/run.json"):
+            json.loads(path.read_text())
+            files.read_state(path.parent / "state.npz")
+    rows = study.run(tiny(), folder, progress=False)
+    assert without_seconds(rows) == without_seconds(finished[1])
+    assert states(folder) == states(finished[0])
+
+
+def test_a_long_run_continues_from_its_last_report(finished, tmp_path, monkeypatch):
+    """Interrupted at every report in turn, and continued: the same bits and the same history."""
+    monkeypatch.setattr(work, "PARTIAL_EVERY", -1)
+    monkeypatch.setattr(train.train, "__kwdefaults__", train.train.__kwdefaults__ | {"report_every": 2})
+    monkeypatch.setattr(retrain.one_round, "__kwdefaults__", retrain.one_round.__kwdefaults__ | {"report_every": 2})
+    small = tiny(seeds=1, rounds=(1,), protocols=("one_shot",))
+    whole = tmp_path / "whole"
+    study.run(small, whole, progress=False)
+
+    original, interrupts = store.Store.save_partial, []
+
+    def interrupted(self, *arguments):
+        original(self, *arguments)
+        interrupts.append(arguments[0].name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store.Store, "save_partial", interrupted)
+    folder = tmp_path / "interrupted"
+    for _ in range(100):
+        try:
+            study.run(small, folder, progress=False)
+            break
+        except KeyboardInterrupt:
+            pass
+    assert len(interrupts) > 10
+    assert states(folder) == states(whole)
+    assert not list((folder / "partial").iterdir())
+
+    def histories(where):
+        runs = (json.loads(path.read_text())["history"] for path in sorted(where.glob("runs/*/run.json")))
+        return [[{k: v for k, v in record.items() if k != "seconds"} for record in run] for run in runs]
+
+    assert histories(folder) == histories(whole)
+
+
+def test_a_worker_that_dies_is_replaced_and_its_run_repeated(finished, tmp_path, monkeypatch):
+    (tmp_path / "fragile.py").write_text(textwrap.dedent("""
+        import multiprocessing, os, pathlib
+        from minirewind import models
+
+        def network(**settings):
+            marker = pathlib.Path(__file__).with_name("died")
+            if multiprocessing.parent_process() is not None and not marker.exists():
+                marker.touch()
+                os._exit(1)
+            return models.resnet(8, 2, **settings)
+    """))
+    monkeypatch.syspath_prepend(tmp_path)
+    fragile = dataclasses.replace(tiny(seeds=1, rounds=(1,), protocols=("one_shot",)), network="fragile:network")
+    rows = study.run(fragile, tmp_path / "out", workers=2, progress=False)
+    assert (tmp_path / "died").exists()
+    assert [row.accuracy for row in rows] == [
+        row.accuracy for row in finished[1] if row.protocol == "one_shot" and row.seed == 0 and row.compression < 1.3]
+
+
+def test_a_network_that_cannot_be_imported_runs_with_one_worker_only(tmp_path):
+    local = dataclasses.replace(tiny(), network=lambda **settings: None)
+    with pytest.raises(Error, match="workers=1"):
+        study.run(local, tmp_path / "out", workers=2)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_its_summary_is_made_anew_and_leftovers_are_cleared(finished, tmp_path):
+    small = tiny(seeds=1, rounds=(1,), protocols=("one_shot",))
+    rows = study.run(small, tmp_path, progress=False)
+    next(tmp_path.glob("runs/seed0-lr_rewinding-*/run.json")).unlink()
+    (tmp_path / "runs" / ".writing-killed").mkdir()
+    assert without_seconds(study.run(small, tmp_path, progress=False)) == without_seconds(rows)
+    assert not list(tmp_path.glob("runs/.writing-*"))
+
+
+def test_workers_end_with_their_parent(tmp_path):
+    folder = tmp_path / "orphans"
+    process = start(folder, workers=2)
+    until = time.monotonic() + 60
+    while len(list(folder.glob("runs/seed*"))) < 3 and time.monotonic() < until and process.poll() is None:
+        time.sleep(0.005)
+    process.kill()                                  # the parent alone
+    process.wait()
+    time.sleep(1)
+    count = len(list(folder.glob("runs/seed*")))
+    time.sleep(2)
+    assert len(list(folder.glob("runs/seed*"))) == count
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[:-30] + bytes(30)])
+def test_a_damaged_state_is_named_and_not_used(finished, tmp_path, damage):
+    study.run(tiny(seeds=1, rounds=(1,), protocols=("one_shot",)), tmp_path, progress=False)
+    path = next(tmp_path.glob("runs/seed0-dense-12-*/state.npz"))
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(Error, match=r"seed0-dense-12-.*cannot be read"):
+        study.run(tiny(seeds=1), tmp_path, progress=False)
+
+
+def test_a_damaged_study_file_is_an_error_and_nothing_is_written(finished, tmp_path):
+    (tmp_path / "study.json").write_text('{"network": ')
+    with pytest.raises(Error, match=r"study\.json cannot be read"):
+        study.run(tiny(), tmp_path, progress=False)
+    assert (tmp_path / "study.json").read_text() == '{"network": '
+
+
+def test_somebody_elses_results_are_not_overwritten(tmp_path):
+    (tmp_path / "results.csv").write_text("mine\n")
+    with pytest.raises(Error, match=r"no study\.json"):
+        study.run(tiny(), tmp_path, progress=False)
+    assert (tmp_path / "results.csv").read_text() == "mine\n"
+
+
+def test_two_processes_cannot_work_in_one_folder(tmp_path):
+    with files.claimed(tmp_path), pytest.raises(Error, match="another process"):
+        study.run(tiny(), tmp_path, progress=False)
+
+
+def test_a_file_is_the_old_one_or_the_new_one(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    files.write_atomically(path, b"old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        files.write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_state_survives_the_disk_and_its_bytes_depend_on_nothing_else(tmp_path):
+    weights, momentum = np.arange(5, dtype=np.float32), np.ones(5, np.float32)
+    state = train.State(7, weights, momentum, weights > 1, np.zeros(0, np.float32))
+    assert files.state_bytes(state) == files.state_bytes(state)
+    (tmp_path / "state.npz").write_bytes(files.state_bytes(state))
+    again, _ = files.read_state(tmp_path / "state.npz")
+    for field in dataclasses.fields(state):
+        assert np.array_equal(getattr(again, field.name), getattr(state, field.name))
+
+
+def test_a_run_that_diverges_stops_the_study_with_its_step_and_keeps_what_is_done(tmp_path):
+    wild = tiny(recipe=train.Recipe(steps=12, batch_size=8, rate=1e30), seeds=1)
+    with pytest.raises(Error, match="stopped at step"):
+        study.run(wild, tmp_path, progress=False)
+    assert [path.name[:13] for path in tmp_path.glob("runs/*")] == ["seed0-dense-0"]
