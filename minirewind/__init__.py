@@ -8,6 +8,7 @@ Everything is reached through its module: mr.tensor.Tensor, mr.models.resnet, mr
 from . import (
     data,
     files,
+    filters,
     functional,
     kernels,
     models,
@@ -25,5 +26,5 @@ from .errors import Error
 
 __version__ = "0.1.0"
 
-__all__ = ["Error", "data", "files", "functional", "kernels", "models", "nn", "optim", "prune", "report", "retrain",
-           "sparse", "study", "tensor", "train"]
+__all__ = ["Error", "data", "files", "filters", "functional", "kernels", "models", "nn", "optim", "prune", "report",
+           "retrain", "sparse", "study", "tensor", "train"]

@@ -30,10 +30,21 @@ def constant(rate: float) -> Schedule:
     return lambda step: rate
 
 
-def cosine(steps: int, base: float = 0.1) -> Schedule:
-    """Half a cosine from `base` down to a hundredth of it at the last step."""
+def linear(steps: int, base: float = 0.1, last: float = 0.01) -> Schedule:
+    """A straight line from `base` down to `last` times it at the last step."""
     _check(steps, base)
-    low = base / 100
+    low = base * last
+
+    def rate(step: int) -> float:
+        step = min(step, steps - 1)
+        return low + (base - low) * (1 - step / max(steps - 1, 1))
+    return rate
+
+
+def cosine(steps: int, base: float = 0.1, last: float = 0.01) -> Schedule:
+    """Half a cosine from `base` down to `last` times it at the last step."""
+    _check(steps, base)
+    low = base * last
 
     def rate(step: int) -> float:
         step = min(step, steps - 1)
@@ -41,11 +52,34 @@ def cosine(steps: int, base: float = 0.1) -> Schedule:
     return rate
 
 
+def one_cycle(steps: int, base: float = 0.1, top: float = 0.3) -> Schedule:
+    """Half a cosine up from a hundredth of `base`, which it reaches after the share `top` of the run, and half a cosine
+    down to a hundredth again (Smith & Topin, 2018).
+    """
+    _check(steps, base)
+    if not 0 <= top < 1:
+        raise Error(f"one_cycle: top is a share of the run, expected 0 to below 1, got {top}")
+    peak = max(round(top * steps) - 1, 0)
+    up, down = cosine(peak + 1, base), cosine(steps - peak, base)
+    return lambda step: up(peak - step) if step < peak else down(step - peak)
+
+
 def warm_up(schedule: Schedule, steps: int) -> Schedule:
     """`schedule`, reached in a straight line over the first `steps` steps."""
     if steps < 0:
         raise Error(f"warm_up: expected a number of steps from 0, got {steps}")
     return lambda step: schedule(step) * min(1, (step + 1) / steps) if steps else schedule(step)
+
+
+# What a recipe may name: each makes the schedule of a run of so many steps from this rate. The functions are looked up
+# when they are called, so that a learner's own is found.
+SCHEDULES: dict[str, Callable[[int, float], Schedule]] = {
+    "step_decay": lambda steps, base: step_decay(steps, base),
+    "constant": lambda steps, base: constant(base),
+    "linear": lambda steps, base: linear(steps, base),
+    "cosine": lambda steps, base: cosine(steps, base),
+    "one_cycle": lambda steps, base: one_cycle(steps, base),
+}
 
 
 def _check(steps: int, base: float) -> None:

@@ -48,6 +48,37 @@ def random_mask(weights, mask, keep: int, *, key: int):
     return largest(np.where(mask, lots, -1), keep)
 
 
+def layerwise_random(weights, mask, keep: int, *, layers, key: int):
+    """The mask of global_magnitude, shuffled within each layer: as many weights as it would keep there, but by lot.
+
+    So what counts is how many of each layer are left, not which (Su et al., 2020). Drawn from those kept so far.
+    """
+    chosen, new = global_magnitude(weights, mask, keep), np.zeros(mask.shape, bool)
+    for i, layer in enumerate(layers):
+        part = slice(layer.start, layer.stop)
+        lots = int(hashing.hash_words(key, i))
+        new[part] = random_mask(weights[part], mask[part], int(chosen[part].sum()), key=lots)
+    return new
+
+
+def l1_filters(weights, mask, keep: int, *, layers):
+    """Keep the filters whose weights are largest in the mean, of all convolutions; what is no filter goes last.
+
+    At most one filter is cut, so that the count is exact.
+    """
+    scores = np.full(mask.shape, np.inf)
+    for layer, filters in filters_of(weights * mask, layers):
+        scores[layer.start : layer.stop] = np.repeat(abs(filters).mean(axis=1), filters.shape[1])
+    return largest(np.where(mask, scores, -1), keep)
+
+
+def filters_of(values, layers):
+    """The convolutions among the layers, each with its values as one row a filter: (K, C * R * S)."""
+    for layer in layers:
+        if len(layer.shape) == 4:
+            yield layer, values[layer.start : layer.stop].reshape(layer.shape[0], -1)
+
+
 def shares(keep: int, layers, mask) -> list[int]:
     """`keep` divided among layers in proportion to size, by largest remainder; none above what its mask keeps."""
     sizes = np.array([layer.stop - layer.start for layer in layers])

@@ -13,8 +13,11 @@ steps T - t .. T. Where the weights and where the rates come from is all the dif
 
 import dataclasses
 import itertools
+import math
 import warnings
 from collections.abc import Callable, Generator, Iterator
+
+import numpy as np
 
 from . import data as datasets
 from . import nn, optim, prune, train
@@ -68,6 +71,78 @@ def reinitialize(trained: State, early: State, mask, schedule, *, fresh: State):
     rate = schedule                                   # beyond T it stays at its last rate
     stop = trained.step + (trained.step - early.step)
     return start, rate, stop
+
+
+# ----------------------------------------------------------------------------------------------------- the follow-ups
+#
+# They keep the final weights, as fine_tuning and lr_rewinding do, and ask for a better rate over the same t steps: up
+# in a straight line over the first tenth, then down in one of three shapes. (Their authors warm up along a cosine.)
+
+
+def slr(trained: State, early: State, mask, schedule):
+    """Scaled restart: the whole schedule of training, compressed (Le & Hua, 2021)."""
+    start = trained.masked(mask, early.step)
+    rate = warmed_up(trained, early, lambda steps: lambda step: schedule(step * trained.step // steps))
+    stop = trained.step
+    return start, rate, stop
+
+
+def clr(trained: State, early: State, mask, schedule):
+    """Cyclic restart: half a cosine from the highest rate of training to its last (Le & Hua, 2021)."""
+    start = trained.masked(mask, early.step)
+    high, low = highest(schedule, trained.step), schedule(trained.step - 1)
+    rate = warmed_up(trained, early, lambda steps: optim.cosine(steps, high, low / high))
+    stop = trained.step
+    return start, rate, stop
+
+
+def llr(trained: State, early: State, mask, schedule):
+    """Linear restart: a line from the highest rate of training to 0 at step T (Zimmer et al., 2023)."""
+    start = trained.masked(mask, early.step)
+    high = highest(schedule, trained.step)
+    rate = warmed_up(trained, early, lambda steps: optim.linear(steps + 1, high, 0))
+    stop = trained.step
+    return start, rate, stop
+
+
+def allr(trained: State, early: State, mask, schedule, *, prunable):
+    """Adaptive linear restart: the line begins the lower, the less pruning and the time left call for (Zimmer et al.).
+
+    It begins at the highest rate of training times `damage`, but at least times t / T. `prunable`, which entries
+    pruning may mask, is bound with functools.partial.
+    """
+    start = trained.masked(mask, early.step)
+    high = highest(schedule, trained.step)
+    share = max(damage(trained, mask, prunable), (trained.step - early.step) / trained.step)
+    rate = warmed_up(trained, early, lambda steps: optim.linear(steps + 1, high * share, 0))
+    stop = trained.step
+    return start, rate, stop
+
+
+def warmed_up(trained: State, early: State, make: Callable[[int], optim.Schedule]) -> optim.Schedule:
+    """Over the steps T - t .. T: a line up for the first tenth, then the schedule that `make` makes of the rest."""
+    t = trained.step - early.step
+    rise = t // 10
+    rest = make(t - rise)
+    cycle = optim.warm_up(lambda step: rest(max(step - rise, 0)), rise)
+    return lambda step: cycle(step - early.step)
+
+
+def highest(schedule: optim.Schedule, steps: int) -> float:
+    """The highest rate of a training of so many steps."""
+    return max(map(schedule, range(steps)))
+
+
+def damage(trained: State, mask, prunable) -> float:
+    """How much of the weights' norm pruning took away, from 0 to 1, which is the share that it takes where all weights
+    are of one size: |pruned| / |left before| / sqrt(the share of them that was pruned).
+    """
+    before = trained.weights[prunable & trained.mask]
+    pruned = trained.weights[prunable & trained.mask & ~mask]
+    if len(pruned) == 0 or not before.any():
+        return 0.0
+    taken = np.linalg.norm(pruned) / np.linalg.norm(before)
+    return min(1.0, float(taken / math.sqrt(len(pruned) / len(before))))
 
 
 # ------------------------------------------------------------------------------------------ one round, and many of them

@@ -22,7 +22,7 @@ class Recipe:
     steps: int
     batch_size: int = 128
     rate: float = 0.1
-    schedule: str = "step_decay"            # or "cosine", "constant"
+    schedule: str = "step_decay"            # a name in optim.SCHEDULES
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 2e-4
@@ -35,13 +35,11 @@ class Recipe:
         if not 0 <= self.momentum < 1 or not 0 <= self.weight_decay < math.inf or (self.nesterov and not self.momentum):
             raise Error(f"a recipe needs 0 <= momentum < 1 (above 0 with nesterov) and a weight decay from 0, "
                         f"got {self.momentum} and {self.weight_decay}")
-        choose("schedule", self.schedule, ("step_decay", "cosine", "constant"))
+        choose("schedule", self.schedule, optim.SCHEDULES)
 
     def rates(self) -> optim.Schedule:
         """The learning-rate schedule: a function of the step."""
-        if self.schedule == "constant":
-            return optim.constant(self.rate)
-        return {"step_decay": optim.step_decay, "cosine": optim.cosine}[self.schedule](self.steps, self.rate)
+        return optim.SCHEDULES[self.schedule](self.steps, self.rate)
 
 
 def default_recipe(data: datasets.Data) -> Recipe:

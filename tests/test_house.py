@@ -14,8 +14,8 @@ PACKAGE = Path(minirewind.__file__).parent
 ROOT = PACKAGE.parent
 
 # Each room may import from those before it; `errors` and the kernels are open to all.
-ORDER = ["errors", "kernels", "tensor", "functional", "nn", "models", "optim", "fetch", "data", "prune", "train",
-         "retrain", "files", "sparse", "export", "study", "report", "pictures", "learn", "cli", "__main__"]
+ORDER = ["errors", "kernels", "tensor", "functional", "nn", "models", "optim", "fetch", "data", "prune", "filters",
+         "train", "retrain", "files", "sparse", "export", "study", "report", "pictures", "learn", "cli", "__main__"]
 
 
 # The same inside study/, where __init__ stands above them all.

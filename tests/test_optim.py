@@ -181,20 +181,58 @@ def test_the_papers_schedule_drops_at_a_half_and_at_three_quarters():
         0.1, 0.1, 0.1 * 0.1, 0.1 * 0.1, 0.1 * 0.1**2, 0.1 * 0.1**2]
 
 
-@given(st.integers(1, 500), st.integers(0, 1000), st.sampled_from([optim.step_decay, optim.cosine]))
+@given(st.integers(1, 500), st.integers(0, 1000), st.sampled_from(sorted(optim.SCHEDULES)))
 @few
-def test_from_the_last_step_on_the_last_rate_holds(steps, later, schedule):
-    assert schedule(steps)(steps - 1 + later) == schedule(steps)(steps - 1)
+def test_from_the_last_step_on_the_last_rate_holds(steps, later, name):
+    rate = optim.SCHEDULES[name](steps, 0.1)
+    assert rate(steps - 1 + later) == rate(steps - 1)
 
 
-@given(st.integers(2, 500), st.floats(1e-3, 10))
+@given(st.integers(1, 500), st.floats(1e-3, 10), st.sampled_from(sorted(optim.SCHEDULES)))
 @few
-def test_a_cosine_falls_from_the_base_to_a_hundredth_of_it(steps, base):
-    rates = [optim.cosine(steps, base)(step) for step in range(steps)]
+def test_no_rate_is_above_the_base_or_below_a_hundredth_of_it(steps, base, name):
+    rates = [optim.SCHEDULES[name](steps, base)(step) for step in range(steps)]
+    assert max(rates) <= base * (1 + 1e-12)
+    assert min(rates) >= base / 100 * (1 - 1e-12)
+
+
+@given(st.integers(2, 500), st.floats(1e-3, 10), st.sampled_from([optim.cosine, optim.linear]))
+@few
+def test_a_cosine_and_a_line_fall_from_the_base_to_a_hundredth_of_it(steps, base, schedule):
+    rates = [schedule(steps, base)(step) for step in range(steps)]
     assert rates[0] == pytest.approx(base, rel=1e-12)
-    assert rates[-1] == base / 100
+    assert rates[-1] == base * 0.01
     assert all(a > b for a, b in itertools.pairwise(rates))
     assert (rates[0] + rates[-1]) / 2 == pytest.approx((rates[steps // 2] + rates[(steps - 1) // 2]) / 2, rel=1e-9)
+
+
+def test_a_line_falls_by_the_same_amount_at_every_step():
+    assert [optim.linear(5, 1.0, 0.2)(step) for step in range(6)] == pytest.approx([1, 0.8, 0.6, 0.4, 0.2, 0.2])
+    assert optim.linear(5, 1.0, 0)(4) == 0
+
+
+@pytest.mark.parametrize("steps", [10, 20, 450, 1000])
+def test_one_cycle_is_pytorchs_where_its_top_falls_on_a_step(steps):
+    torch = pytest.importorskip("torch", reason="compares with PyTorch: pip install torch")
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimiser, 0.1, steps, pct_start=0.3, cycle_momentum=False,
+                                                 div_factor=100, final_div_factor=1)
+    rates = [optimiser.param_groups[0]["lr"]]
+    for _ in range(steps - 1):
+        optimiser.step(), theirs.step()
+        rates.append(optimiser.param_groups[0]["lr"])
+    assert [optim.one_cycle(steps)(step) for step in range(steps)] == pytest.approx(rates, rel=1e-9)
+
+
+@given(st.integers(1, 300), st.floats(0, 0.99))
+@few
+def test_one_cycle_rises_to_the_base_and_falls_again(steps, top):
+    rates = [optim.one_cycle(steps, 1.0, top)(step) for step in range(steps)]
+    peak = rates.index(max(rates))
+    assert rates[peak] == pytest.approx(1)
+    assert abs(peak - (top * steps - 1)) <= 1
+    assert rates[: peak + 1] == sorted(rates[: peak + 1])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
 
 
 def test_a_warm_up_rises_in_a_straight_line_and_then_leaves_the_schedule_alone():
@@ -210,6 +248,8 @@ def test_a_constant_is_the_same_at_every_step():
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: optim.step_decay(0), "at least one step"), (lambda: optim.cosine(10, 0), "a rate above 0"),
     (lambda: optim.step_decay(10, math.inf), "a rate above 0"), (lambda: optim.cosine(10, math.nan), "a rate above 0"),
+    (lambda: optim.linear(0), "at least one step"), (lambda: optim.one_cycle(10, -1), "a rate above 0"),
+    (lambda: optim.one_cycle(10, top=30), "0 to below 1"),
     (lambda: optim.step_decay(10, drops=(0.5, 75)), "0 to 1"), (lambda: optim.warm_up(optim.constant(1), -1), "from 0"),
 ])
 def test_schedules_without_meaning_are_refused(make, message):

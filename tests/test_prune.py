@@ -40,10 +40,12 @@ def state_of(model, seed=0, tied=False):
 def methods(model, key=0):
     return {"global_magnitude": prune.global_magnitude,
             "layerwise_magnitude": functools.partial(prune.layerwise_magnitude, layers=prune.prunable_layers(model)),
-            "random_mask": functools.partial(prune.random_mask, key=key)}
+            "random_mask": functools.partial(prune.random_mask, key=key),
+            "layerwise_random": functools.partial(prune.layerwise_random, layers=prune.prunable_layers(model), key=key),
+            "l1_filters": functools.partial(prune.l1_filters, layers=prune.prunable_layers(model))}
 
 
-METHODS = st.sampled_from(["global_magnitude", "layerwise_magnitude", "random_mask"])
+METHODS = st.sampled_from(["global_magnitude", "layerwise_magnitude", "random_mask", "layerwise_random", "l1_filters"])
 DENSITIES = st.floats(1e-6, 1)
 
 
@@ -197,6 +199,53 @@ def test_the_random_mask_is_a_function_of_its_key_and_ignores_the_weights():
     assert 50 < (first & other).sum() < 130                        # by chance 90, give or take 8
     places = np.flatnonzero(first)
     assert 440 < places.mean() < 560                               # by chance 499.5, give or take 14
+
+
+@given(st.floats(0.01, 1), st.integers(0, 99))
+@few
+def test_the_shuffled_mask_keeps_as_many_of_each_layer_as_global_magnitude(density, seed):
+    model = Net()
+    nn.pack(model).set_mask(np.random.default_rng(seed).random(nn.pack(model).mask.shape) < 0.7)
+    state, prunable = state_of(model, seed), nn.pack(model).prunable
+    weights, alive = state.weights[prunable], state.mask[prunable]
+    keep = prune.keep_count(int(alive.sum()), density)
+    layers = prune.prunable_layers(model)
+    magnitude = prune.global_magnitude(weights, alive, keep)
+    shuffled = prune.layerwise_random(weights, alive, keep, layers=layers, key=seed)
+    assert not (shuffled & ~alive).any()
+    for layer in layers:
+        part = slice(layer.start, layer.stop)
+        assert shuffled[part].sum() == magnitude[part].sum()
+
+
+def test_within_a_layer_the_shuffled_mask_is_by_lot_and_another_in_each_layer():
+    layers = [nn.Layer("a", (1000,), 0, 1000), nn.Layer("b", (1000,), 1000, 2000)]
+    weights, alive = np.random.default_rng(0).standard_normal(2000), np.ones(2000, bool)
+    magnitude = prune.global_magnitude(weights, alive, 600)
+    shuffled = prune.layerwise_random(weights, alive, 600, layers=layers, key=1)
+    assert 120 < (magnitude & shuffled).sum() < 240                 # by chance 180, give or take 11
+    assert 50 < (shuffled[:1000] & shuffled[1000:]).sum() < 130     # by chance 90, give or take 8
+    assert (shuffled != prune.layerwise_random(weights, alive, 600, layers=layers, key=2)).any()
+
+
+@given(st.integers(1, PRUNABLE), st.integers(0, 99), st.floats(0.3, 1))
+@few
+def test_l1_filters_takes_whole_filters_the_smallest_first_and_cuts_at_most_one(keep, seed, before):
+    model = Net()
+    random = np.random.default_rng(seed)
+    weights, alive = random.standard_normal(PRUNABLE), random.random(PRUNABLE) < before
+    keep = min(keep, int(alive.sum()))
+    layers = prune.prunable_layers(model)
+    kept = prune.l1_filters(weights, alive, keep, layers=layers)
+    conv, rest = layers[0], slice(layers[0].stop, None)
+    filters = (kept & alive)[conv.start : conv.stop].reshape(2, 18)
+    were = alive[conv.start : conv.stop].reshape(2, 18)
+    size = abs(weights * alive)[conv.start : conv.stop].reshape(2, 18).mean(axis=1)
+    small, large = np.argsort(size)
+    assert (filters[large] == were[large]).all() or not filters[small].any()
+    cut = [0 < f.sum() < w.sum() for f, w in zip(filters, were)]
+    assert sum(cut) <= 1
+    assert (kept[rest] == alive[rest]).all() or not filters.any()
 
 
 # -------------------------------------------------------------------------------------------- what new_mask looks after

@@ -222,6 +222,139 @@ def test_the_low_rate_control_rewinds_the_weights_and_keeps_the_last_rate(dense)
     assert bits(control) == bits(train.State.copy(model))
 
 
+# ------------------------------------------------------------------------------------------------------ the follow-ups
+
+FOLLOW_UPS = ("slr", "clr", "llr", "allr")
+BASES = st.builds(lambda name, steps: train.Recipe(steps, rate=0.3, schedule=name).rates(),
+                  st.sampled_from(sorted(optim.SCHEDULES)), st.just(T))
+
+
+def followed(name, trained, early, mask, schedule):
+    technique = getattr(retrain, name)
+    if name == "allr":
+        technique = functools.partial(technique, prunable=nn.pack(Net()).prunable)
+    return technique(trained, early, mask, schedule)
+
+
+def random_mask(seed, density=0.5):
+    prunable = nn.pack(Net()).prunable
+    return (np.random.default_rng(seed).random(prunable.shape) < density) | ~prunable
+
+
+@given(st.sampled_from(FOLLOW_UPS), BASES, st.integers(1, T), st.integers(0, 9))
+@settings(max_examples=60, deadline=None)
+def test_a_follow_up_keeps_the_final_weights_and_has_positive_rates_up_to_the_highest(dense, name, schedule, t, seed):
+    trained, mask = dense[T], random_mask(seed)
+    start, rate, stop = followed(name, trained, dense[T - t], mask, schedule)
+    assert bits(start) == bits(trained.masked(mask, T - t))
+    assert stop == T
+    rates = [rate(step) for step in range(T - t, T)]
+    assert all(0 < r <= max(map(schedule, range(T))) * (1 + 1e-12) for r in rates)
+    assert name not in ("llr", "allr") or rate(T) == 0
+
+
+def long_run(t, schedule="step_decay", steps=1000):
+    """A state at the end of a long training, the one t steps before it, and the schedule."""
+    state = train.State.copy(Net())
+    return (state.masked(state.mask, steps), state.masked(state.mask, steps - t),
+            train.Recipe(steps, rate=0.3, schedule=schedule).rates())
+
+
+@pytest.mark.parametrize("name", FOLLOW_UPS)
+@pytest.mark.parametrize("schedule", sorted(optim.SCHEDULES))
+def test_over_its_first_tenth_a_follow_up_rises_in_a_straight_line_from_0(name, schedule):
+    trained, early, base = long_run(200, schedule)
+    _, rate, _ = followed(name, trained, early, random_mask(1), base)
+    assert [rate(800 + i) for i in range(20)] == pytest.approx([rate(820) * (i + 1) / 20 for i in range(20)])
+
+
+def test_slr_is_the_schedule_of_training_at_five_times_its_speed():
+    trained, early, schedule = long_run(222)                   # 22 steps of warm-up and 200 of 1,000
+    _, rate, _ = retrain.slr(trained, early, trained.mask, schedule)
+    assert [rate(778 + 22 + i) for i in range(200)] == [schedule(5 * i) for i in range(200)]
+
+
+@given(st.integers(1, 1000))
+@settings(max_examples=30, deadline=None)
+def test_slr_keeps_every_rate_for_its_share_of_the_time(t):
+    trained, early, schedule = long_run(t)
+    _, rate, _ = retrain.slr(trained, early, trained.mask, schedule)
+    rest = [rate(step) for step in range(1000 - t + t // 10, 1000)]
+    assert rest == sorted(rest, reverse=True)
+    for value, share in ((0.3, 0.5), (0.3 * 0.1, 0.25), (0.3 * 0.1**2, 0.25)):
+        assert abs(rest.count(value) - share * len(rest)) <= 1
+
+
+def test_without_a_step_for_a_warm_up_slr_over_the_whole_training_is_lr_rewinding():
+    states = [state.masked(state.mask, step) for state, step in zip([train.State.copy(Net())] * 2, (9, 0))]
+    schedule = train.Recipe(9).rates()
+    rates = [technique(*states, states[0].mask, schedule)[1] for technique in (retrain.slr, retrain.lr_rewinding)]
+    assert [rates[0](step) for step in range(9)] == [rates[1](step) for step in range(9)]
+
+
+def test_clr_falls_along_half_a_cosine_to_the_last_rate_of_training():
+    trained, early, schedule = long_run(200)
+    _, rate, _ = retrain.clr(trained, early, trained.mask, schedule)
+    assert rate(820) == 0.3
+    assert rate(999) == pytest.approx(schedule(999))
+    middle = (rate(820 + 89) + rate(820 + 90)) / 2
+    assert middle == pytest.approx((0.3 + schedule(999)) / 2)
+
+
+def test_llr_falls_in_a_straight_line_to_0_at_the_last_step():
+    trained, early, schedule = long_run(200)
+    _, rate, _ = retrain.llr(trained, early, trained.mask, schedule)
+    assert [rate(820 + i) for i in range(181)] == pytest.approx([0.3 * (1 - i / 180) for i in range(181)])
+
+
+def test_the_highest_rate_is_that_of_training_wherever_it_stands():
+    trained, early, schedule = long_run(200, "one_cycle")      # its first rate is a hundredth
+    for name in ("clr", "llr"):
+        assert followed(name, trained, early, trained.mask, schedule)[1](820) == pytest.approx(0.3)
+
+
+def test_allr_begins_where_the_damage_or_the_time_left_puts_it():
+    trained, early, schedule = long_run(200)
+    prunable = nn.pack(Net()).prunable
+    top = {}
+    for name, weights in (("equal", np.ones(prunable.shape)), ("small", np.where(random_mask(5), 1, 0.4)),
+                          ("tiny", np.where(random_mask(5), 1, 1e-6))):
+        state = dataclasses.replace(trained, weights=weights.astype(np.float32))
+        top[name] = retrain.allr(state, early, random_mask(5), schedule, prunable=prunable)[1](820)
+    assert top["equal"] == pytest.approx(0.3)                  # magnitudes that say nothing: as much as by lot
+    kept = random_mask(5)[prunable].mean()
+    assert top["small"] == pytest.approx(0.3 * 0.4 / math.sqrt(kept + 0.16 * (1 - kept)))
+    assert top["tiny"] == pytest.approx(0.3 * 200 / 1000)      # t / T
+
+
+@given(st.integers(0, 99), st.floats(0.02, 0.98), st.floats(0.1, 1))
+@settings(max_examples=40, deadline=None)
+def test_magnitude_pruning_does_less_damage_than_pruning_by_lot_would(seed, density, before):
+    prunable, random = nn.pack(Net()).prunable, np.random.default_rng(seed)
+    state = train.State.copy(Net())
+    alive = (random.random(prunable.shape) < before) | ~prunable
+    state = dataclasses.replace(state, weights=random.standard_normal(prunable.shape), mask=alive).masked(alive, T)
+    keep = prune.keep_count(int(alive[prunable].sum()), density)
+    mask = alive.copy()
+    mask[prunable] = prune.global_magnitude(state.weights[prunable], alive[prunable], keep)
+    worst = alive.copy()
+    worst[prunable] = alive[prunable] & ~prune.global_magnitude(state.weights[prunable], alive[prunable],
+                                                                int(alive[prunable].sum()) - keep)
+    least, most = (retrain.damage(state, m, prunable) for m in (mask, worst))
+    assert 0 <= least <= 1
+    assert most == 1 or (worst == alive).all()
+    assert retrain.damage(state, alive, prunable) == 0
+
+
+@pytest.mark.parametrize("name", FOLLOW_UPS)
+def test_a_follow_up_retrains_for_t_steps_like_the_others(dense, name):
+    technique = functools.partial(followed, name)
+    state, records = one_shot(dense, technique, 11)
+    assert [r.step for r in records] == list(range(T - 10, T + 1))
+    assert state.mask[nn.pack(Net()).prunable].sum() == math.floor(0.3 * PRUNABLE + 0.5)
+    assert (state.weights[~state.mask] == 0).all()
+
+
 # ---------------------------------------------------------------------------------------------------------- many rounds
 
 

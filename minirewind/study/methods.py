@@ -62,6 +62,7 @@ def fresh(model: nn.Module, data: datasets.Data, recipe: Recipe, seed: int) -> S
 
 GIVEN: dict[str, Callable] = {
     "layers": lambda model, data, recipe, seed: prune.prunable_layers(model),
+    "prunable": lambda model, data, recipe, seed: nn.pack(model).prunable,
     "key": lambda model, data, recipe, seed: seed,
     "fresh": fresh,
     "model": lambda model, data, recipe, seed: model,
