@@ -1,0 +1,76 @@
+"""Sphinx's settings; `python lessons/site/make.py` builds the site."""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+LESSONS = Path(os.environ["MINIREWIND_LESSONS"])
+sys.path.insert(0, str(LESSONS.parent))
+
+project = "minirewind"
+author = "The minirewind authors"
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
+html_theme = "furo"
+html_title = "minirewind"
+html_show_copyright = False
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+templates_path: list[str] = []
+
+myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
+myst_heading_anchors = 2
+# Formulas are rendered by the reader's browser from MathJax's own host; everything else of the site is in its folder.
+
+nb_execution_mode = os.environ.get("MINIREWIND_SITE_RUN", "cache")
+nb_execution_cache_path = os.environ.get("MINIREWIND_SITE_CACHE", "")
+nb_execution_timeout = 300
+nb_execution_raise_on_error = True
+nb_merge_streams = True
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+autodoc_default_options = {"members": True}
+add_module_names = False
+toc_object_entries_show_parents = "hide"
+default_role = "code"
+suppress_warnings = ["mystnb.unknown_mime_type", "ref.python"]
+
+
+def paragraphs(lines):
+    """The blocks of a docstring between its empty lines."""
+    block: list[str] = []
+    for line in [*lines, ""]:
+        if line.strip():
+            block.append(line)
+        elif block:
+            yield block
+            block = []
+
+
+def as_text(block):
+    """A paragraph of words as reStructuredText: what it says is meant as it stands, but for `code`."""
+    parts = re.split(r"(`[^`]+`)", "\n".join(block))
+    return "".join(part if part.startswith("`") else re.sub(r"([\\*|_])", r"\\\1", part) for part in parts).split("\n")
+
+
+def as_written(app, what, name, obj, options, lines):
+    """Docstrings are plain text: words become paragraphs, and what stands in columns or indented is kept as it stands.
+    """
+    found: list[str] = []
+    for block in paragraphs(lines):
+        rows = [line.rstrip() for line in block]
+        if any(line.startswith(" ") or re.search(r"\S {3,}\S", line) for line in rows):
+            words = []
+            while rows and not rows[0].startswith(" ") and not re.search(r"\S {3,}\S", rows[0]):
+                words.append(rows.pop(0))
+            found += [*as_text(words), ""] if words else []
+            found += ["::", "", *("    " + line for line in rows), ""]
+        else:
+            found += [*as_text(rows), ""]
+    lines[:] = found
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", as_written)
