@@ -314,22 +314,31 @@ def batch_norm_steps(x, running_mean, running_var, weight=None, bias=None, train
     x, weight, bias, statistics = _batch_norm_inputs("batch_norm", x, running_mean, running_var, weight, bias, training)
     channels = (1, -1, *[1] * (x.ndim - 2))
     if training:
-        others = (0, *range(2, x.ndim))
-        mean = x.mean(others, keepdim=True)
-        variance = ((x - mean) * (x - mean)).mean(others, keepdim=True)
-        _update_running(**statistics, mean=mean.data.ravel(), variance=variance.data.ravel(),
-                        count=x.size // x.shape[1], momentum=momentum)
+        mean, variance = channel_moments(x)
+        if running_mean is not None:
+            update_running(**statistics, mean=mean.data.ravel(), variance=variance.data.ravel(),
+                           count=x.size // x.shape[1], momentum=momentum)
     else:
         mean, variance = (Tensor(s, device=x.device).reshape(channels) for s in statistics.values())
     normal = (x - mean) / (variance + eps).sqrt()
     return normal * weight.reshape(channels) + bias.reshape(channels)
 
 
-def _update_running(running_mean, running_var, mean, variance, count, momentum):
-    """Move the running statistics by `momentum` towards a batch's; the variance they keep is the unbiased one."""
-    if running_mean is not None:
-        running_mean += momentum * (mean - running_mean)
-        running_var += momentum * (variance * (count / (count - 1)) - running_var)
+def channel_moments(x):
+    """Each channel's mean and variance over all its values, tensors of shape (1, C, 1, 1) for x (N, C, H, W)."""
+    others = (0, *range(2, x.ndim))
+    mean = x.mean(others, keepdim=True)                         # (1, C, 1, 1)
+    variance = ((x - mean) * (x - mean)).mean(others, keepdim=True)
+    return mean, variance
+
+
+def update_running(running_mean, running_var, mean, variance, count, momentum):
+    """Move the running statistics by `momentum` towards a batch's, in place; `count` values of each channel were in it.
+
+    The variance that is kept is the unbiased one.
+    """
+    running_mean += momentum * (mean - running_mean)
+    running_var += momentum * (variance * (count / (count - 1)) - running_var)
 
 
 def _batch_norm_inputs(name, x, running_mean, running_var, weight, bias, training):

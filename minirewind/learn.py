@@ -48,11 +48,12 @@ from .errors import Error, choose
 #   the fused operation -> its twin, and the parts that the twin calls
 FUSED: dict[str, tuple[str, tuple[str, ...]]] = {
     "functional.batch_norm": (
-        "functional.batch_norm_steps", ("functional.batch_norm_steps", "functional._update_running")),
+        "functional.batch_norm_steps",
+        ("functional.batch_norm_steps", "functional.channel_moments", "functional.update_running")),
     "functional.batch_norm_add_relu": (
         "functional.batch_norm_add_relu_steps",
-        ("functional.batch_norm_add_relu_steps", "functional.batch_norm_steps", "functional._update_running",
-         "functional.relu", "functional.ReLU.forward", "functional.ReLU.backward")),
+        ("functional.batch_norm_add_relu_steps", "functional.batch_norm_steps", "functional.channel_moments",
+         "functional.update_running", "functional.relu", "functional.ReLU.forward", "functional.ReLU.backward")),
     "functional.cross_entropy": (
         "functional.cross_entropy_steps",
         ("functional.cross_entropy_steps", "functional.log_softmax", "functional.LogSoftmax.forward",

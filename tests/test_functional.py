@@ -529,6 +529,8 @@ def test_an_argument_we_do_not_have_is_named_by_python(function, argument):
 
 
 def test_every_operation_takes_its_first_tensor_by_position_under_the_name_x():
+    no_operation = "update_running"                         # changes arrays in place
     for name, function in vars(F).items():
-        if inspect.isfunction(function) and function.__module__ == F.__name__ and not name.startswith("_"):
+        if (inspect.isfunction(function) and function.__module__ == F.__name__ and not name.startswith("_")
+                and name != no_operation):
             assert next(iter(inspect.signature(function).parameters)) in ("x", "tensors"), name
