@@ -61,6 +61,17 @@ FUSED: dict[str, tuple[str, tuple[str, ...]]] = {
     "optim.SGD.step": (
         "optim.SGD.step_steps",
         ("optim.SGD.step_steps", "optim.decayed", "optim.momentum_step", "optim.nesterov_step", "optim.masked_step")),
+    "kernels.cpu.conv2d": ("kernels.cpu.plain.conv2d", ("kernels.loops.add_taps",)),
+    "kernels.cpu.conv2d_input_gradient": ("kernels.cpu.plain.conv2d_input_gradient", ("kernels.loops.add_taps",)),
+    "kernels.cpu.sparse_conv2d": ("kernels.cpu.plain.sparse_conv2d", ("kernels.loops.add_kept",)),
+    "kernels.cpu.sparse_conv2d_input_gradient": (
+        "kernels.cpu.plain.sparse_conv2d_input_gradient", ("kernels.loops.add_kept",)),
+    # What the CPU has no kernels for, float64 before all, asks this module of the reference.
+    "kernels.reference.convolution.conv2d": ("kernels.loops.conv2d_steps", ("kernels.loops.conv2d",)),
+    "kernels.reference.convolution.conv2d_input_gradient": (
+        "kernels.loops.conv2d_input_gradient", ("kernels.loops.conv2d_input_gradient",)),
+    "kernels.reference.convolution.conv2d_weight_gradient": (
+        "kernels.loops.conv2d_weight_gradient", ("kernels.loops.conv2d_weight_gradient",)),
 }
 
 SCALES = ("smoke", "laptop", "gpu")
@@ -124,8 +135,10 @@ class Place:
         self.name = path.pop() if path else ""
         self.module: Any = None             # the module whose names the function sees; a kernel sees none
         try:
-            if first == "kernels" and Path(kernels.__file__).with_name(path[0]).is_dir():
+            if first == "kernels" and len(path) == 1 and Path(kernels.__file__).with_name(path[0]).is_dir():
                 self.owner: Any = type(kernels.backend(path[0]))
+            elif first == "kernels":
+                self.owner = self.module = importlib.import_module(".".join((kernels.__name__, *path)))
             else:
                 self.owner = functools.reduce(getattr, path, importlib.import_module(f"minirewind.{first}"))
                 self.module = sys.modules[getattr(self.owner, "__module__", self.owner.__name__)]
@@ -152,6 +165,7 @@ class Place:
 
 place = functools.cache(Place)      # made once, before anything is replaced, so that it remembers the framework's own
 mine: dict[str, str] = {}           # what runs instead of the framework's own now, by target: its source
+given: set[str] = set()             # the fused operations in whose places their twins run now
 
 
 def put(target: str, function, source: str) -> None:
@@ -174,8 +188,10 @@ def settle() -> None:
         if fused not in mine:
             if any(part in mine for part in parts):
                 place(fused).put(place(twin).function)
-            else:
+                given.add(fused)
+            elif fused in given:
                 place(fused).put_back()
+                given.remove(fused)
     study.replaced.clear()
     study.replaced.update({target: digest(source) for target, source in sorted(mine.items())})
 

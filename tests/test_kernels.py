@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minirewind import errors, kernels
-from minirewind.kernels import process
+from minirewind.kernels import loops, process
 from minirewind.kernels.reference import Reference
 
 EXACT = kernels.backend("reference")
@@ -135,6 +135,43 @@ def test_gradients_of_convolution(backend, case, layout):
     dy = laid(rng(3).standard_normal(y.shape, np.float32), layout)
     hold(backend, "conv2d_input_gradient", dy, weight, x.shape, stride, padding)
     hold(backend, "conv2d_weight_gradient", dy, x, weight.shape, stride, padding)
+
+
+@pytest.fixture(scope="module")
+def looping():
+    """The NumPy reference with its loops in place of its convolutions, and the CPU's with theirs."""
+    plain = pytest.importorskip("minirewind.kernels.cpu.plain")
+
+    class Loops(Reference):
+        conv2d = staticmethod(loops.conv2d_steps)
+        conv2d_input_gradient = staticmethod(loops.conv2d_input_gradient)
+        conv2d_weight_gradient = staticmethod(loops.conv2d_weight_gradient)
+
+    class Planes(Reference):
+        conv2d = staticmethod(plain.conv2d)
+        conv2d_input_gradient = staticmethod(plain.conv2d_input_gradient)
+        sparse_conv2d = staticmethod(plain.sparse_conv2d)
+        sparse_conv2d_input_gradient = staticmethod(plain.sparse_conv2d_input_gradient)
+
+    return Loops(), Planes()
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.sampled_from([((1, 1), (0, 0)), ((1, 1), (1, 1)), ((2, 1), (1, 2)), ((3, 2), (2, 0))]), st.integers(0, 9))
+def test_the_loops_are_what_convolution_means(looping, place, seed):
+    (stride, padding), generator = place, rng(seed)
+    shape = tuple(generator.integers(1, 4, 4) + (0, 0, 2, 2))
+    x = generator.standard_normal(shape, np.float32)
+    weight = generator.standard_normal((2, shape[1], *generator.integers(1, 4, 2)), np.float32)
+    bias, mask = generator.standard_normal(2, np.float32), generator.random(weight.shape) < 0.5
+    for backend in looping:
+        y, = hold(backend, "conv2d", x, weight, bias, stride, padding)
+        hold(backend, "conv2d", x, weight, None, stride, padding)
+        dy = generator.standard_normal(y.shape, np.float32)
+        hold(backend, "conv2d_input_gradient", dy, weight, x.shape, stride, padding)
+        hold(backend, "conv2d_weight_gradient", dy, x, weight.shape, stride, padding)
+        hold(backend, "sparse_conv2d", x, weight, bias, EXACT.sparse_entries(mask), stride, padding)
+        hold(backend, "sparse_conv2d_input_gradient", dy, weight, EXACT.sparse_entries(mask), x.shape, stride, padding)
 
 
 @FAST

@@ -271,7 +271,7 @@ def small_training(steps=3):
 
 @pytest.mark.parametrize("target", ["tensor.unbroadcast", "tensor.topological_order", "nn.Parameter.accumulate",
                                     "optim.masked_step", "functional.update_running", "functional.LogSoftmax.backward",
-                                    "functional.ReLU.backward", "data.take"])
+                                    "functional.ReLU.backward", "data.take", "kernels.loops.add_taps"])
 def test_a_training_run_really_calls_the_swapped_function(target):
     calls, framework = [], learn.place(target).framework
 

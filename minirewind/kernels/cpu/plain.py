@@ -1,0 +1,64 @@
+"""The convolutions of this backend in plain loops: what `convolution` and `sparse` must equal.
+
+Their twins: these run in their place when a learner's loops have replaced those of kernels/loops.py.
+"""
+
+import numpy as np
+
+from .. import loops, reference
+from ..reference.convolution import output_size
+from .convolution import inverse_taps, taps
+from .layout import allocate, images, planes, takes
+
+
+def conv2d(x, weight, bias, stride, padding):
+    """As the reference's."""
+    if not takes(x, weight, bias):
+        return reference.convolution.conv2d(x, weight, bias, stride, padding)
+    K, C, R, S = weight.shape
+    height, width = (output_size(*each) for each in zip(x.shape[2:], (R, S), stride, padding))
+    source = taps(*x.shape[2:], (R, S), stride, padding)
+    y = start(len(source), K, x, bias)
+    loops.add_taps(planes(x), np.ascontiguousarray(weight).reshape(K, C, R * S), source, y)
+    return images(y, height, width)
+
+
+def conv2d_input_gradient(dy, weight, x_shape, stride, padding):
+    """The same loops: the pixels and the channels change sides."""
+    if not takes(dy, weight):
+        return reference.convolution.conv2d_input_gradient(dy, weight, x_shape, stride, padding)
+    K, C, R, S = weight.shape
+    reached = inverse_taps(*x_shape[2:], (R, S), stride, padding)
+    dx = start(len(reached), C, dy, None)
+    turned = np.ascontiguousarray(weight.reshape(K, C, R * S).transpose(1, 0, 2))        # (C, K, T)
+    loops.add_taps(planes(dy), turned, reached, dx)
+    return images(dx, *x_shape[2:])
+
+
+def sparse_conv2d(x, weight, bias, entries, stride, padding):
+    """The convolution with the kept weights."""
+    if not takes(x, weight, bias):
+        return reference.sparse.sparse_conv2d(x, weight, bias, entries, stride, padding)
+    K, _, R, S = weight.shape
+    height, width = (output_size(*each) for each in zip(x.shape[2:], (R, S), stride, padding))
+    source = taps(*x.shape[2:], (R, S), stride, padding)
+    y = start(len(source), K, x, bias)
+    loops.add_kept(planes(x), np.ascontiguousarray(weight).reshape(-1), *entries.by_output, source, y)
+    return images(y, height, width)
+
+
+def sparse_conv2d_input_gradient(dy, weight, entries, x_shape, stride, padding):
+    """Its gradient for x: the entries in their other order."""
+    if not takes(dy, weight):
+        return reference.sparse.sparse_conv2d_input_gradient(dy, weight, entries, x_shape, stride, padding)
+    reached = inverse_taps(*x_shape[2:], weight.shape[2:], stride, padding)
+    dx = start(len(reached), weight.shape[1], dy, None)
+    loops.add_kept(planes(dy), np.ascontiguousarray(weight).reshape(-1), *entries.by_input, reached, dx)
+    return images(dx, *x_shape[2:])
+
+
+def start(pixels, channels, x, bias):
+    """What the loops add to: the bias, or zeros.    [pixels, channels, N]"""
+    y = allocate((pixels, channels, len(x)))
+    y[...] = 0 if bias is None else bias[:, None]
+    return y
