@@ -1,4 +1,4 @@
-"""The drawings of the lessons: images, an array and its memory, broadcasting, the graph of a computation."""
+"""The drawings of the lessons: images, an array and its memory, broadcasting, the graph of a computation, bars."""
 
 from collections.abc import Callable
 from typing import Any
@@ -151,6 +151,81 @@ def graph(result: Tensor, upto: int | None = None, **names: Tensor):
     return _shown(figure)
 
 
+def window(image, weight, row: int, column: int):
+    """A filter (R, S) on an image (H, W) at one place: the window, its products, and the feature map as far as it is.
+
+    Red is above zero, blue below.
+    """
+    plt = _pyplot()
+    R, S = weight.shape
+    patches = np.lib.stride_tricks.sliding_window_view(image, (R, S))
+    result = (patches * weight).sum(axis=(2, 3))                          # (P, Q)
+    seen = np.where(np.arange(result.size).reshape(result.shape) <= row * result.shape[1] + column, result, np.nan)
+    figure, axes = plt.subplots(1, 4, figsize=(10, 2.7), layout="constrained")
+    most = abs(image).max()
+    products, strongest = patches[row, column] * weight, abs(weight).max()
+    for axis, grid, top, title in zip(axes, (image, weight, products, seen),
+                                      (most, strongest, most * strongest, abs(result).max()),
+                                      ("image", "filter", f"products, sum {products.sum() + 0.0:.3g}", "feature map")):
+        axis.imshow(grid, cmap="gray_r" if grid is image else "RdBu_r", vmin=0 if grid is image else -top, vmax=top)
+        axis.set(title=title, xticks=[], yticks=[])
+        if grid.size <= 25:
+            for (i, j), value in np.ndenumerate(grid):
+                axis.text(j, i, f"{value + 0.0:.2g}", ha="center", va="center", fontsize=9,
+                          color="white" if abs(value) > 0.6 * top else INK)
+    _frame(axes[0], column, row, S, R, WARM)
+    _frame(axes[3], column, row, 1, 1, WARM)
+    return _shown(figure)
+
+
+def bars(values: dict[str, float], unit: str):
+    """Named numbers as bars, on a scale of powers of ten where they differ much."""
+    plt = _pyplot()
+    figure, axis = plt.subplots(figsize=(8, 0.45 * len(values) + 0.9), layout="constrained")
+    names, numbers = list(values), list(values.values())
+    axis.barh(names, numbers, color=[WARM if number == min(numbers) else COOL for number in numbers])
+    wide = max(numbers) > 20 * min(numbers) > 0
+    if wide:
+        axis.set_xscale("log")
+    axis.set_xlim(min(numbers) / 2 if wide else 0, max(numbers) * (4 if wide else 1.18))
+    for i, number in enumerate(numbers):
+        axis.text(number, i, f" {number:,.3g}" if number < 100 else f" {number:,.0f}", va="center", fontsize=9)
+    axis.invert_yaxis()
+    axis.set_xlabel(unit)
+    axis.spines[["top", "right"]].set_visible(False)
+    return _shown(figure)
+
+
+def cache_lines(sizes: dict[str, int], order: str, loop: str, line: int = 16):
+    """An array in memory, a cache line of `line` numbers in each row; framed is what a loop over one letter touches.
+
+    `sizes` gives the size of each letter, `order` how they lie in memory, the innermost last. Colours tell apart what
+    the loop goes over.
+    """
+    plt = _pyplot()
+    places = np.indices([sizes[letter] for letter in order]).reshape(len(order), -1)
+    which = dict(zip(order, places))
+    touched = np.all([which[letter] == 0 for letter in order if letter != loop], axis=0)
+    colours = plt.get_cmap("Set2")
+    rows = -(-len(touched) // line)
+    figure, axis = plt.subplots(figsize=(0.52 * line + 1, 0.62 * rows + 0.5), layout="constrained")
+    for place in range(len(touched)):
+        x, y = place % line, -1.2 * (place // line)
+        text = "\n".join((f"{loop}{which[loop][place]}",
+                          " ".join(f"{letter}{which[letter][place]}" for letter in order if letter != loop)))
+        _cell(axis, x, y, "", colours(which[loop][place] % 8), edge="white")
+        axis.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=6, color=INK)
+    framed = np.flatnonzero(touched).tolist()
+    for place in framed:
+        _frame(axis, place % line + 0.5, -1.2 * (place // line) + 0.5, 1, 1)
+    asked = len({place // line for place in framed})
+    axis.set_title(f"memory [{', '.join(order)}]: the loop over {loop} touches {touched.sum()} numbers in "
+                   f"{asked} cache line{'s' * (asked > 1)}", fontsize=10)
+    axis.set(xlim=(-0.2, line + 0.2), ylim=(-1.2 * (rows - 1) - 0.2, 1.2), aspect="equal")
+    axis.axis("off")
+    return _shown(figure)
+
+
 def slide(function: Callable[..., Any], **ranges):
     """Call `function` again whenever a slider moves: slide(draw, k=(0, 10)). The last number, if a third, is the start.
 
@@ -176,12 +251,20 @@ def _inputs(tensor: Tensor) -> list[Tensor]:
     return [] if tensor.function is None else [x for x in tensor.function.inputs if x.requires_grad]
 
 
+def _frame(axis, x, y, width, height, colour=INK):
+    """A frame round whole cells, whose first has its middle at (x, y)."""
+    from matplotlib.patches import Rectangle
+
+    axis.add_patch(Rectangle((x - 0.5, y - 0.5), width, height, fill=False, edgecolor=colour, linewidth=2.2, zorder=3))
+
+
 def _cell(axis, x, y, value, face, ink=INK, edge=INK):
     from matplotlib.patches import Rectangle
 
     dark = not isinstance(face, str) and sum(face[:3]) < 1.4
     axis.add_patch(Rectangle((x, y), 1, 1, facecolor=face, edgecolor=edge, linewidth=0.8))
-    axis.text(x + 0.5, y + 0.5, f"{value:.3g}", ha="center", va="center", fontsize=9, color="white" if dark else ink)
+    axis.text(x + 0.5, y + 0.5, value if isinstance(value, str) else f"{value:.3g}", ha="center", va="center",
+              fontsize=9, color="white" if dark else ink)
 
 
 def _pyplot():

@@ -43,7 +43,7 @@ def sparse_conv2d(x, weight, bias, entries, stride, padding):
     height, width = (output_size(*each) for each in zip(x.shape[2:], (R, S), stride, padding))
     source = taps(*x.shape[2:], (R, S), stride, padding)
     y = start(len(source), K, x, bias)
-    loops.add_kept(planes(x), np.ascontiguousarray(weight).reshape(-1), *entries.by_output, source, y)
+    add_kept(x, weight, entries.by_output, source, y)
     return images(y, height, width)
 
 
@@ -53,8 +53,14 @@ def sparse_conv2d_input_gradient(dy, weight, entries, x_shape, stride, padding):
         return reference.sparse.sparse_conv2d_input_gradient(dy, weight, entries, x_shape, stride, padding)
     reached = inverse_taps(*x_shape[2:], weight.shape[2:], stride, padding)
     dx = start(len(reached), weight.shape[1], dy, None)
-    loops.add_kept(planes(dy), np.ascontiguousarray(weight).reshape(-1), *entries.by_input, reached, dx)
+    add_kept(dy, weight, entries.by_input, reached, dx)
     return images(dx, *x_shape[2:])
+
+
+def add_kept(x, weight, order, source, y):
+    """The loop over the kept weights."""
+    flat = np.ascontiguousarray(weight).reshape(-1)
+    loops.add_kept(planes(x), flat, order.start, order.channel, order.tap, order.position, source, y)
 
 
 def start(pixels, channels, x, bias):

@@ -1,0 +1,478 @@
+"""Lesson 03: what must hold of a convolution and its gradients, and the wrong answers that are known."""
+
+import numpy as np
+
+from minirewind.kernels import loops
+from minirewind.kernels.reference import convolution
+from minirewind.learn import Exercise
+
+ONE, NONE = (1, 1), (0, 0)          # as a stride, and as a padding
+
+
+def random(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def single(height, width, row, column):
+    """Zeros (1, 1, height, width) with a single 1."""
+    array = np.zeros((1, 1, height, width))
+    array[0, 0, row, column] = 1
+    return array
+
+
+def given(result, shape, name):
+    """What a function gave back, once it has the right shape."""
+    assert result is not None, f"nothing came back: return {name}"
+    assert np.shape(result) == shape, f"{name} must have the shape {shape}, yours has {np.shape(result)}"
+    return np.asarray(result)
+
+
+# ------------------------------------------------------------------------------------------------- kernels.loops.conv2d
+
+forward = Exercise("kernels.loops.conv2d", numba={}, hints=(
+    "The window is at place (p, q), and you look at its entry (r, s). In which row of the image is that, if the "
+    "stride\n"
+    "is 1 and there is no padding? And with a stride of 2? With a padding of 1, at which row does the window begin?",
+    "Make y of zeros, (N, K, P, Q), with P = (H + 2 * padding[0] - R) // stride[0] + 1 and Q alike. Then seven loops.\n"
+    "Inside, find h and w; if both are inside the image, add one product to y[n, k, p, q].",
+    """
+    N, C, H, W = x.shape
+    K, C, R, S = weight.shape
+    P, Q = (H + 2 * padding[0] - R) // stride[0] + 1, ...
+    y = np.zeros((N, K, P, Q), x.dtype)
+    for n in range(N):
+        ...                                     # k, p, q, c, r, s
+            h, w = p * stride[0] + r - padding[0], ...
+            if 0 <= h < H and ...:
+                y[n, k, p, q] += x[n, c, h, w] * weight[...]
+    return y
+    """))
+
+
+@forward.check
+def test_the_window_has_fewer_places_than_the_image_has_pixels():
+    y = loops.conv2d(np.ones((1, 1, 5, 6)), np.ones((1, 1, 3, 3)), ONE, NONE)
+    assert y is not None, "nothing came back: return y"
+    assert np.shape(y) != (1, 1, 2, 3), (
+        "a window of 3 has 3 places on a line of 5: it can begin at 0, 1 and 2. You found 2; the + 1 is missing")
+    given(y, (1, 1, 3, 4), "y of an image 5 x 6 under a filter 3 x 3")
+    given(loops.conv2d(np.ones((1, 1, 5, 5)), np.ones((1, 1, 3, 3)), (2, 1), (1, 0)), (1, 1, 3, 3),
+          "y of an image 5 x 5 under a filter 3 x 3, with the stride (2, 1) and the padding (1, 0)")
+
+
+@forward.check
+def test_all_nine_products_are_added_up():
+    y = given(loops.conv2d(np.ones((1, 1, 3, 3)), np.ones((1, 1, 3, 3)), ONE, NONE), (1, 1, 1, 1), "y")
+    assert y[0, 0, 0, 0] != 1, ("nine products of 1 * 1 gave 1: each product has replaced the one before it. They are "
+                                "added up, +=")
+    assert y[0, 0, 0, 0] == 9, f"nine products of 1 * 1 are 9, yours is {y[0, 0, 0, 0]}"
+
+
+@forward.check
+def test_the_upper_left_entry_of_the_filter_lies_on_the_upper_left_pixel():
+    x = np.arange(9.0).reshape(1, 1, 3, 3)
+    y = given(loops.conv2d(x, single(2, 2, 0, 0), ONE, NONE), (1, 1, 2, 2), "y")
+    assert not np.array_equal(y[0, 0], x[0, 0, 1:, 1:]), (
+        "your filter lies on the image turned round: its upper left entry met the lower right pixel of the window. In "
+        "signal processing it is so; networks do not turn their filters: entry (r, s) lies on row r, column s")
+    y = given(loops.conv2d(x, single(2, 2, 0, 1), ONE, NONE), (1, 1, 2, 2), "y")
+    assert not np.array_equal(y[0, 0], x[0, 0, 1:, :2]), "rows and columns are exchanged: r belongs to h, s to w"
+    assert np.array_equal(y[0, 0], x[0, 0, :2, 1:]), (
+        f"a filter whose only 1 is in its upper right corner takes the pixel there, {x[0, 0, :2, 1:].tolist()}; yours "
+        f"gave {y[0, 0].tolist()}")
+
+
+@forward.check
+def test_in_the_padding_there_is_nothing():
+    x = np.array([[1.0, 2, 3], [4, 5, 6], [7, 8, 9]]).reshape(1, 1, 3, 3)
+    y = given(loops.conv2d(x, single(3, 3, 1, 0), ONE, ONE), (1, 1, 3, 3), "y")
+    wanted = np.array([[0.0, 1, 2], [0, 4, 5], [0, 7, 8]])               # each pixel's left neighbour
+    assert not np.array_equal(y[0, 0, :, 0], x[0, 0, :, 2]), (
+        "left of the image your window found the pixels of its right edge: w was -1, and to Python x[-1] is the last "
+        "one. Add nothing where h or w lies outside")
+    assert np.array_equal(y[0, 0], wanted), (
+        f"a filter that takes the left neighbour makes {wanted.tolist()} of {x[0, 0].tolist()}, with 0 where there is "
+        f"none; yours is {y[0, 0].tolist()}")
+
+
+@forward.check
+def test_the_stride_moves_the_window_and_not_the_filter():
+    x = np.arange(25.0).reshape(1, 1, 5, 5)
+    y = given(loops.conv2d(x, single(3, 3, 0, 1), (2, 2), NONE), (1, 1, 2, 2), "y")
+    assert np.array_equal(y[0, 0], x[0, 0, 0:4:2, 1:5:2]), (
+        f"with a stride of 2 the window begins at rows 0 and 2, and its entry (0, 1) sees "
+        f"{x[0, 0, 0:4:2, 1:5:2].tolist()}"
+        f"; yours saw {y[0, 0].tolist()}. p counts places: the pixel is p * stride + r - padding")
+    y = loops.conv2d(random(1, 1, 6, 6), random(1, 1, 2, 2, seed=1), (1, 3), NONE)
+    wanted = convolution.windows(random(1, 1, 6, 6), (2, 2), (1, 3))[0, 0]
+    assert np.allclose(y[0, 0], (wanted * random(2, 2, seed=1)).sum(axis=(2, 3))), (
+        "with the stride (1, 3) the result differs: stride[0] is for rows, stride[1] for columns; padding alike")
+
+
+@forward.check
+def test_channels_are_added_up_and_images_and_filters_stay_apart():
+    x, weight = random(2, 3, 4, 4), random(5, 3, 2, 2, seed=1)
+    y = given(loops.conv2d(x, weight, ONE, NONE), (2, 5, 3, 3), "y")
+    wanted = np.einsum("ncpqrs,kcrs->nkpq", convolution.windows(x, (2, 2), ONE), weight)
+    last = np.einsum("npqrs,krs->nkpq", convolution.windows(x, (2, 2), ONE)[:, -1], weight[:, -1])
+    assert not np.allclose(y, last), "only the last of the three channels counts in your sum: all channels are added up"
+    assert np.allclose(y, wanted), ("with 2 images, 3 channels and 5 filters some numbers are wrong: y[n, k] adds up "
+                                    "the products of x[n, c] and weight[k, c] for all c")
+
+
+SEVEN = """
+    for n in range(N):
+        for k in range(K):
+            for p in range({P}):
+                for q in range({Q}):
+                    for c in range(C):
+                        for r in range(R):
+                            for s in range(S):
+                                {inside}
+"""
+
+
+def loop(head, inside, result, P="P", Q="Q"):
+    """A wrong answer: seven loops with other lines inside."""
+    inside = ("\n" + " " * 32).join(inside)
+    return head + SEVEN.format(inside=inside, P=P, Q=Q) + f"    return {result}\n"
+
+
+HEAD = """
+def conv2d(x, weight, stride, padding):
+    N, C, H, W = x.shape
+    K, C, R, S = weight.shape
+    P, Q = (H + 2 * padding[0] - R) // stride[0] + 1, (W + 2 * padding[1] - S) // stride[1] + 1
+    y = np.zeros((N, K, P, Q), x.dtype)
+"""
+WHERE = "h, w = p * stride[0] + r - padding[0], q * stride[1] + s - padding[1]"
+INSIDE = "if 0 <= h < H and 0 <= w < W:"
+
+forward.wrong(loop(HEAD.replace("+ 1", ""), [WHERE, INSIDE, "    y[n, k, p, q] += x[n, c, h, w] * weight[k, c, r, s]"],
+                   "y"), says="the + 1 is missing")
+forward.wrong(loop(HEAD, [WHERE, INSIDE, "    y[n, k, p, q] = x[n, c, h, w] * weight[k, c, r, s]"], "y"),
+              says="has replaced the one before it")
+forward.wrong(loop(HEAD, [WHERE, INSIDE, "    y[n, k, p, q] += x[n, c, h, w] * weight[k, c, R - 1 - r, S - 1 - s]"],
+                   "y"), says="turned round")
+forward.wrong(loop(HEAD, [WHERE, INSIDE, "    y[n, k, p, q] += x[n, c, h, w] * weight[k, c, s, r]"], "y"),
+              says="rows and columns are exchanged")
+forward.wrong(loop(HEAD, [WHERE, "if h < H and w < W:", "    y[n, k, p, q] += x[n, c, h, w] * weight[k, c, r, s]"],
+                   "y"), says="the pixels of its right edge")
+forward.wrong(loop(HEAD, ["h, w = p + r - padding[0], q + s - padding[1]", INSIDE,
+                          "    y[n, k, p, q] += x[n, c, h, w] * weight[k, c, r, s]"], "y"), says="p counts places")
+forward.wrong(loop(HEAD, [WHERE, "if c == C - 1 and 0 <= h < H and 0 <= w < W:",
+                          "    y[n, k, p, q] += x[n, c, h, w] * weight[k, c, r, s]"], "y"),
+              says="only the last of the three channels")
+
+
+# ---------------------------------------------------------------------------------- kernels.loops.conv2d_input_gradient
+
+images = Exercise("kernels.loops.conv2d_input_gradient", numba={}, hints=(
+    "y[n, k, p, q] += x[n, c, h, w] * weight[k, c, r, s]. Raise this one pixel by a little. By how much does this one\n"
+    "output rise, through this product? And how much does that matter?",
+    "Exactly your seven loops. The product is now dy[n, k, p, q] * weight[k, c, r, s], and the pixel collects it:\n"
+    "dx[n, c, h, w] += ... The window stands where it stood: the filter is not turned, h and w are as before.",
+    """
+    N, C, H, W = x_shape
+    K, C, R, S = weight.shape
+    dx = np.zeros(x_shape, dy.dtype)
+    for n in range(N):
+        ...                                     # k, p in range(dy.shape[2]), q in range(dy.shape[3]), c, r, s
+            h, w = p * stride[0] + r - padding[0], q * stride[1] + s - padding[1]
+            if 0 <= h < H and 0 <= w < W:
+                dx[...] += dy[...] * weight[...]
+    return dx
+    """))
+
+
+@images.check
+def test_the_pixel_collects_from_every_window_that_saw_it():
+    dx = given(loops.conv2d_input_gradient(np.ones((1, 1, 3, 3)), np.ones((1, 1, 3, 3)), (1, 1, 5, 5), ONE, NONE),
+               (1, 1, 5, 5), "dx")[0, 0]
+    wanted = np.outer([1, 2, 3, 2, 1], [1, 2, 3, 2, 1])
+    assert not (dx == 1).all(), (
+        "each pixel has got the share of one window only, the last that came by. The pixel in the middle is seen by "
+        "nine "
+        "windows: their shares are added up, +=")
+    assert np.array_equal(dx, wanted), (
+        f"where everything is 1, dx counts how many windows see each pixel: {wanted[0].tolist()} in the first row, "
+        f"{wanted[2].tolist()} in the third; yours has {dx[0].tolist()} and {dx[2].tolist()}")
+
+
+@images.check
+def test_how_much_the_output_matters_is_a_factor():
+    dy, weight = 3 * single(2, 2, 0, 0), np.ones((1, 1, 2, 2))
+    dx = loops.conv2d_input_gradient(dy, weight, (1, 1, 3, 3), ONE, NONE)
+    assert dx[0, 0, 0, 0] != 1, "dy is missing: the output at (0, 0) matters by 3, all the others not at all"
+    assert dx[0, 0, 0, 0] == 3, (
+        f"the output matters by 3, the filter's entry is 1: the pixel matters by 3, not {dx[0, 0, 0, 0]}")
+
+
+@images.check
+def test_one_output_paints_the_filter_where_its_window_stood():
+    weight = np.arange(1.0, 5).reshape(1, 1, 2, 2)
+    dx = given(loops.conv2d_input_gradient(single(3, 3, 1, 0), weight, (1, 1, 4, 4), ONE, NONE), (1, 1, 4, 4), "dx")
+    patch = dx[0, 0, 1:3, 0:2]
+    assert not np.array_equal(patch, weight[0, 0, ::-1, ::-1]), (
+        "your filter is turned round. Some books turn it here, and walk over the pixels; you walk over the products, "
+        "and "
+        "in each the pixel (h, w) met the entry (r, s): no turning")
+    assert np.array_equal(patch, weight[0, 0]), (
+        f"only one output matters, the one at (1, 0). It saw four pixels, through {weight[0, 0].tolist()}: that is "
+        f"what "
+        f"they matter by. Yours got {patch.tolist()}")
+    assert dx.sum() == weight.sum(), "pixels that this window never saw have got a share too"
+
+
+@images.check
+def test_what_fell_into_the_padding_is_lost():
+    dx = given(loops.conv2d_input_gradient(np.ones((1, 1, 3, 3)), single(3, 3, 1, 0), (1, 1, 3, 3), ONE, ONE),
+               (1, 1, 3, 3), "dx")[0, 0]
+    assert not (dx == 1).all(), (
+        "the share of the padding came back in at the other edge: dx[-1] is the last column. What lies outside the "
+        "image collects nothing")
+    assert np.array_equal(dx, [[1, 1, 0]] * 3), (
+        f"a filter that takes the left neighbour: the last column is nobody's left neighbour and gets 0, the others 1. "
+        f"Yours is {dx.tolist()}")
+
+
+@images.check
+def test_it_is_the_gradient_for_every_stride_and_padding():
+    for stride, padding in ((ONE, NONE), ((2, 1), (1, 0)), ((3, 2), (0, 2))):
+        x, weight = random(2, 3, 5, 6), random(4, 3, 3, 2, seed=1)
+        dy = random(*convolution.conv2d(x, weight, None, stride, padding).shape, seed=2)
+        dx = given(loops.conv2d_input_gradient(dy, weight, x.shape, stride, padding), x.shape, "dx")
+        step = random(*x.shape, seed=3)
+        rise = (convolution.conv2d(step, weight, None, stride, padding) * dy).sum()
+        assert np.isclose((dx * step).sum(), rise), (
+            f"stride {stride}, padding {padding}: x was moved a little, your dx says that the result rises by "
+            f"{(dx * step).sum():.4f}, and it rises by {rise:.4f}. Are n, k, c, stride and padding where they were?")
+
+
+HEAD = """
+def conv2d_input_gradient(dy, weight, x_shape, stride, padding):
+    N, C, H, W = x_shape
+    K, C, R, S = weight.shape
+    dx = np.zeros(x_shape, dy.dtype)
+"""
+OUTPUTS = {"P": "dy.shape[2]", "Q": "dy.shape[3]"}
+
+images.wrong(loop(HEAD, [WHERE, INSIDE, "    dx[n, c, h, w] = dy[n, k, p, q] * weight[k, c, r, s]"], "dx", **OUTPUTS),
+             says="the share of one window only")
+images.wrong(loop(HEAD, [WHERE, INSIDE, "    dx[n, c, h, w] += dy[n, k, p, q] * weight[k, c, R - 1 - r, S - 1 - s]"],
+                  "dx", **OUTPUTS), says="your filter is turned round")
+images.wrong(loop(HEAD, [WHERE, INSIDE, "    dx[n, c, h, w] += weight[k, c, r, s]"], "dx", **OUTPUTS),
+             says="dy is missing")
+images.wrong(loop(HEAD, [WHERE, "if h < H and w < W:", "    dx[n, c, h, w] += dy[n, k, p, q] * weight[k, c, r, s]"],
+                  "dx", **OUTPUTS), says="came back in at the other edge")
+images.wrong(loop(HEAD, ["h, w = p + r - padding[0], q + s - padding[1]", INSIDE,
+                         "    dx[n, c, h, w] += dy[n, k, p, q] * weight[k, c, r, s]"], "dx", **OUTPUTS),
+             says="x was moved a little")
+
+
+# --------------------------------------------------------------------------------- kernels.loops.conv2d_weight_gradient
+
+filters = Exercise("kernels.loops.conv2d_weight_gradient", numba={}, hints=(
+    "y[n, k, p, q] += x[n, c, h, w] * weight[k, c, r, s]. You raise weight[k, c, r, s]. Which other factor says how\n"
+    "much this output rises? And which images and places have a share in the answer?",
+    "Your seven loops again. The product is dy[n, k, p, q] * x[n, c, h, w], and the entry collects it:\n"
+    "dweight[k, c, r, s] += ... All images and all places are added up; nothing is divided.",
+    """
+    N, C, H, W = x.shape
+    K, C, R, S = weight_shape
+    dweight = np.zeros(weight_shape, dy.dtype)
+    for n in range(N):
+        ...                                     # k, p in range(dy.shape[2]), q in range(dy.shape[3]), c, r, s
+            h, w = ...
+            if ...:
+                dweight[...] += dy[...] * x[...]
+    return dweight
+    """))
+
+
+@filters.check
+def test_an_entry_collects_from_all_places_of_all_images():
+    dweight = given(loops.conv2d_weight_gradient(np.ones((2, 1, 3, 3)), np.ones((2, 1, 4, 4)), (1, 1, 2, 2), ONE, NONE),
+                    (1, 1, 2, 2), "dweight")[0, 0]
+    assert not (dweight == 1).all(), (
+        "each entry has got one share only: 2 images and 9 places replaced each other, or were divided. Add them up, "
+        "+=")
+    assert not (dweight == 9).all(), "the entry collects from both images, and not only from one of them, or their mean"
+    assert (dweight == 18).all(), (
+        f"2 images, 9 places, and every product is 1: each entry collects 18, yours has {dweight.tolist()}")
+
+
+@filters.check
+def test_each_entry_meets_its_own_pixels():
+    x = np.arange(16.0).reshape(1, 1, 4, 4)
+    dweight = given(loops.conv2d_weight_gradient(single(3, 3, 1, 0), x, (1, 1, 2, 2), ONE, NONE), (1, 1, 2, 2),
+                    "dweight")[0, 0]
+    patch = x[0, 0, 1:3, 0:2]
+    assert not np.array_equal(dweight, np.full((2, 2), patch[0, 0])), (
+        "all entries got the same pixel, where the window began. Entry (r, s) met the pixel (p + r, q + s)")
+    assert np.array_equal(dweight, patch), (
+        f"only the output at (1, 0) matters. Its window saw {patch.tolist()}, and each entry matters by what it saw; "
+        f"yours got {dweight.tolist()}")
+
+
+@filters.check
+def test_where_the_entry_looked_into_the_padding_it_collects_nothing():
+    dweight = given(loops.conv2d_weight_gradient(np.ones((1, 1, 3, 3)), np.ones((1, 1, 3, 3)), (1, 1, 3, 3), ONE, ONE),
+                    (1, 1, 3, 3), "dweight")[0, 0]
+    assert dweight[0, 0] != 9, (
+        "the entries at the edge of the filter collected from the other side of the image, through x[-1]. The upper "
+        "left "
+        "one looks into the padding at 5 of 9 places, and there it collects nothing")
+    assert np.array_equal(dweight, [[4, 6, 4], [6, 9, 6], [4, 6, 4]]), (
+        f"the entry in the middle meets 9 pixels, those beside it 6, those in the corners 4; yours: {dweight.tolist()}")
+
+
+@filters.check
+def test_it_is_the_gradient_of_the_filters_for_every_stride_and_padding():
+    for stride, padding in ((ONE, NONE), ((2, 1), (1, 0)), ((3, 2), (0, 2))):
+        x, weight = random(2, 3, 5, 6), random(4, 3, 3, 2, seed=1)
+        dy = random(*convolution.conv2d(x, weight, None, stride, padding).shape, seed=2)
+        dweight = given(loops.conv2d_weight_gradient(dy, x, weight.shape, stride, padding), weight.shape, "dweight")
+        step = random(*weight.shape, seed=3)
+        rise = (convolution.conv2d(x, step, None, stride, padding) * dy).sum()
+        assert np.isclose((dweight * step).sum(), rise), (
+            f"stride {stride}, padding {padding}: the filters were moved a little, your dweight says that the result "
+            f"rises by {(dweight * step).sum():.4f}, and it rises by {rise:.4f}. Are k, c, stride and padding in "
+            f"place?")
+
+
+HEAD = """
+def conv2d_weight_gradient(dy, x, weight_shape, stride, padding):
+    N, C, H, W = x.shape
+    K, C, R, S = weight_shape
+    dweight = np.zeros(weight_shape, dy.dtype)
+"""
+
+filters.wrong(loop(HEAD, [WHERE, INSIDE, "    dweight[k, c, r, s] = dy[n, k, p, q] * x[n, c, h, w]"], "dweight",
+                   **OUTPUTS), says="each entry has got one share only")
+filters.wrong(loop(HEAD, [WHERE, INSIDE, "    dweight[k, c, r, s] += dy[n, k, p, q] * x[n, c, h, w] / N"], "dweight",
+                   **OUTPUTS), says="collects from both images")
+filters.wrong(loop(HEAD, [WHERE, INSIDE, "    dweight[k, c, r, s] += dy[n, k, p, q] * x[n, c, p, q]"], "dweight",
+                   **OUTPUTS), says="all entries got the same pixel")
+filters.wrong(loop(HEAD, [WHERE, "if h < H and w < W:", "    dweight[k, c, r, s] += dy[n, k, p, q] * x[n, c, h, w]"],
+                   "dweight", **OUTPUTS), says="from the other side of the image")
+filters.wrong(loop(HEAD, ["h, w = p + r - padding[0], q + s - padding[1]", INSIDE,
+                          "    dweight[k, c, r, s] += dy[n, k, p, q] * x[n, c, h, w]"], "dweight", **OUTPUTS),
+              says="the filters were moved a little")
+
+
+# ----------------------------------------------------------------------------------------------- kernels.loops.add_taps
+
+innermost = Exercise("kernels.loops.add_taps", numba={"fastmath": {"contract"}}, hints=(
+    "Which numbers lie side by side in x[p, c, n] and in y[q, k, n]? Over which letter must the innermost loop run, "
+    "if\n"
+    "it is to touch neighbours? And what does a -1 in the table mean?",
+    "For each place q and each tap t: p = source[q, t]. If p is -1 the tap looks into the padding, go on. Otherwise,\n"
+    "for each filter k, each channel c, and innermost each image n: one product is added to y[q, k, n].",
+    """
+    for q in range(source.shape[0]):
+        for t in range(source.shape[1]):
+            p = source[q, t]
+            if ...:
+                for k in range(weight.shape[0]):
+                    for c in range(weight.shape[1]):
+                        for n in range(x.shape[2]):
+                            y[q, k, n] += weight[...] * x[...]
+    """))
+
+
+def planes(pixels, channels, batch, seed=0):
+    return random(pixels, channels, batch, seed=seed)
+
+
+@innermost.check
+def test_a_tap_in_the_padding_adds_nothing():
+    x, y = planes(3, 1, 2), np.zeros((2, 1, 2))
+    loops.add_taps(x, np.ones((1, 1, 1)), np.array([[1], [-1]], np.int32), y)
+    assert y[0].any(), "y is still zero: the function returns nothing, it adds to the y that it was given"
+    assert not np.array_equal(y[1, 0], x[2, 0]), (
+        "a tap with -1 in the table has added the last pixel: to Python x[-1] is the last one. -1 means padding: "
+        "skip it")
+    assert np.array_equal(y[0, 0], x[1, 0]), (
+        f"place 0 sees pixel 1 through a filter of 1: {x[1, 0]}, yours is {y[0, 0]}")
+    assert not y[1].any(), "place 1 looks into the padding and must stay zero"
+
+
+@innermost.check
+def test_it_adds_to_what_is_there():
+    x, y = planes(1, 1, 2), np.full((1, 1, 2), 10.0)
+    loops.add_taps(x, np.ones((1, 1, 1)), np.zeros((1, 1), np.int32), y)
+    assert not np.allclose(y, x), "what stood in y before is lost: add to it, and do not begin with zeros"
+    assert np.allclose(y, 10 + x), f"10 was there and {x.ravel()} is added: yours is {y.ravel()}"
+
+
+@innermost.check
+def test_every_filter_adds_up_all_taps_and_channels():
+    x, weight = planes(3, 2, 4), random(5, 2, 2, seed=1)
+    source, y = np.array([[0, 1], [2, 0]], np.int32), np.zeros((2, 5, 4))
+    loops.add_taps(x, weight, source, y)
+    wanted = np.einsum("kct,qtcn->qkn", weight, x[source])
+    last = np.einsum("kt,qtn->qkn", weight[:, -1], x[source][:, :, -1])
+    assert not np.allclose(y, last), "only the last channel has been added: each filter adds up all channels"
+    assert not np.allclose(y, np.einsum("kc,qcn->qkn", weight[:, :, -1], x[source][:, -1])), (
+        "only the last tap counts in your sum: all taps are added up")
+    assert np.allclose(y, wanted), ("with 5 filters, 2 channels, 2 taps and 4 images some sums are wrong: "
+                                    "y[q, k, n] += weight[k, c, t] * x[source[q, t], c, n]")
+
+
+@innermost.check
+def test_it_is_the_convolution():
+    image, weight = random(3, 2, 4, 5), random(4, 2, 3, 3, seed=1)
+    rows, columns = np.indices((4, 5)).reshape(2, 20, 1) + np.indices((3, 3)).reshape(2, 1, 9) - 1
+    inside = (rows >= 0) & (rows < 4) & (columns >= 0) & (columns < 5)
+    source, y = np.where(inside, rows * 5 + columns, -1).astype(np.int32), np.zeros((20, 4, 3))
+    pixels = np.ascontiguousarray(image.transpose(2, 3, 1, 0)).reshape(20, 2, 3)
+    loops.add_taps(pixels, weight.reshape(4, 2, 9), source, y)
+    wanted = convolution.conv2d(image, weight, None, ONE, ONE)
+    assert np.allclose(y.reshape(4, 5, 4, 3).transpose(3, 2, 0, 1), wanted), (
+        "for 3 images of 4 x 5 with 2 channels it is not the convolution: every place, every tap, every channel")
+
+
+innermost.wrong("""
+def add_taps(x, weight, source, y):
+    for q in range(source.shape[0]):
+        for t in range(source.shape[1]):
+            for k in range(weight.shape[0]):
+                for c in range(weight.shape[1]):
+                    for n in range(x.shape[2]):
+                        y[q, k, n] += weight[k, c, t] * x[source[q, t], c, n]
+""", says="has added the last pixel")
+innermost.wrong("""
+def add_taps(x, weight, source, y):
+    y[:] = 0
+    for q in range(source.shape[0]):
+        for t in range(source.shape[1]):
+            p = source[q, t]
+            if p >= 0:
+                for k in range(weight.shape[0]):
+                    for c in range(weight.shape[1]):
+                        for n in range(x.shape[2]):
+                            y[q, k, n] += weight[k, c, t] * x[p, c, n]
+""", says="what stood in y before is lost")
+innermost.wrong("""
+def add_taps(x, weight, source, y):
+    for q in range(source.shape[0]):
+        for t in range(source.shape[1]):
+            p = source[q, t]
+            if p >= 0:
+                for k in range(weight.shape[0]):
+                    c = weight.shape[1] - 1
+                    for n in range(x.shape[2]):
+                        y[q, k, n] += weight[k, c, t] * x[p, c, n]
+""", says="only the last channel has been added")
+innermost.wrong("""
+def add_taps(x, weight, source, y):
+    y = np.zeros_like(y)
+    for q in range(source.shape[0]):
+        for t in range(source.shape[1]):
+            p = source[q, t]
+            if p >= 0:
+                for k in range(weight.shape[0]):
+                    y[q, k] += weight[k, :, t] @ x[p]
+    return y
+""", says="y is still zero")
