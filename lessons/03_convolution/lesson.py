@@ -241,7 +241,7 @@ print(f"{products:,} products")
 
 # %% [markdown]
 # A processor core does about three billion simple things in a second. **Predict:** how many seconds will Python take
-# for these 19 million products? (It will do two of the images, and we multiply.)
+# for these 19 million products? (It will do a few of the images, and we multiply.)
 
 # %%
 prediction = None       # a number of seconds
@@ -264,9 +264,10 @@ def as_python(function):
 
 
 seven_loops = as_python(mr.kernels.loops.conv2d)
+few = exercise.scale(smoke=1, laptop=2)
 began = time.perf_counter()
-expected = seven_loops(images[:2], filters, *place)
-times = {"seven loops, Python": 64 * 1000 * (time.perf_counter() - began)}
+expected = seven_loops(images[:few], filters, *place)
+times = {"seven loops, Python": 1000 * 128 / few * (time.perf_counter() - began)}
 exercise.reveal(prediction, round(times["seven loops, Python"] / 1000, 1))
 
 # %% [markdown]
@@ -281,7 +282,7 @@ exercise.reveal(prediction, round(times["seven loops, Python"] / 1000, 1))
 # %%
 compiled = numba.njit(seven_loops)
 times["seven loops, Numba"] = milliseconds(compiled, images, filters, *place)
-print("largest difference:", abs(compiled(images, filters, *place)[:2] - expected).max())
+print("largest difference:", abs(compiled(images, filters, *place)[:few] - expected).max())
 pictures.bars(times, "milliseconds")
 
 # %% [markdown]
@@ -403,7 +404,7 @@ fast = numba.njit(fastmath={"contract"})(as_python(mr.kernels.loops.add_taps))
 y = np.zeros((64, 16, 128), np.float32)
 fast(pixels, taps, source, y)
 y = y.reshape(8, 8, 16, 128).transpose(3, 2, 0, 1)                      # back to (N, K, P, Q)
-print("largest difference:", abs(y[:2] - expected).max())
+print("largest difference:", abs(y[:few] - expected).max())
 
 times["batch innermost"] = milliseconds(fast, pixels, taps, source, np.zeros((64, 16, 128), np.float32), times=50)
 pictures.bars(times, "milliseconds")
@@ -421,7 +422,7 @@ pictures.bars(times, "milliseconds")
 # into one large matrix and asks a library for a matrix product.
 
 # %%
-duel = exercise.race("kernels.cpu.conv2d", view, filters, None, *place, times=200)
+duel = exercise.race("kernels.cpu.conv2d", view, filters, None, *place, times=exercise.scale(smoke=10, laptop=200))
 numpy_way = learn.place("kernels.reference.convolution.conv2d").framework
 everything = times | {"NumPy": milliseconds(numpy_way, images, filters, None, *place),
                       "the framework's own": duel["framework"]}
