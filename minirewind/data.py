@@ -199,8 +199,13 @@ def batch_on_device(data: Data, batch_size: int, clock: Any, backend: Any) -> tu
     """The same batch, bit for bit, from a GPU's clock: the numbers that change from step to step never leave it."""
     key = int(hashing.hash_words(AUGMENTATION, clock.seed, clock.stream, clock.round))
     plan = backend.batch_plan(clock.order, clock.step, key, batch_size, len(data.train), data.pad, data.flip)
-    x = backend.crop_flip_normalise(data.train.images, *plan, data.pad, data.table)
-    return x, backend.resident(data.train.labels).take(plan[0]).astype(np.int64)
+    return gathered(data.train, plan, data.pad, backend)
+
+
+def gathered(split: Split, plan: tuple, pad: int, backend: Any) -> tuple[Any, Any]:
+    """Images as a plan on the device says, and their labels; both data sets lie on the device for good."""
+    x = backend.crop_flip_normalise(split.images, *plan, pad, split.table)
+    return x, backend.resident(split.labels).take(plan[0]).astype(np.int64)
 
 
 def wind(clock: Any, data: Data, step: int, rate: float) -> None:
@@ -216,14 +221,29 @@ def wind(clock: Any, data: Data, step: int, rate: float) -> None:
 
 def whole(split: Split, start: int, stop: int, backend: Any = None) -> tuple[NDArray, NDArray[np.int64]]:
     """x and y of the images start .. stop-1 of a split, neither cropped nor mirrored."""
-    if split.images.dtype == np.uint8 and split.table is None:
-        raise Error("this split of uint8 images belongs to no Data, so nothing says how to normalise it;\n"
-                    "take it from one: Data(train, validation, test, classes).test")
+    _check_table(split)
     index = np.arange(len(split))[start:stop]
     zero = np.zeros(len(index), np.int64)
     backend = backend or kernels.backend("cpu")
     x = backend.crop_flip_normalise(split.images, index, zero, zero, zero.astype(bool), 0, split.table)
     return x, split.labels[index].astype(np.int64)
+
+
+def in_order(split: Split, clock: Any, backend: Any) -> tuple[Any, Any]:
+    """The same of the full batch whose number is the clock's step; a GPU's clock keeps the number on the device."""
+    size = clock.batch_size
+    if not hasattr(clock, "order"):
+        return whole(split, clock.step * size, (clock.step + 1) * size, backend)
+    _check_table(split)
+    if clock.order is None:
+        clock.lay(0, np.arange(len(split)))
+    return gathered(split, backend.batch_plan(clock.order, clock.step, 0, size, len(split), 0, False), 0, backend)
+
+
+def _check_table(split: Split) -> None:
+    if split.images.dtype == np.uint8 and split.table is None:
+        raise Error("this split of uint8 images belongs to no Data, so nothing says how to normalise it;\n"
+                    "take it from one: Data(train, validation, test, classes).test")
 
 
 # --- The data sets by name -------------------------------------------------------------------------------------------

@@ -139,6 +139,9 @@ class Conv2d(Function):
 
     def forward(self, x, weight, bias=None, *, stride, padding):
         self.x, self.weight, self.stride, self.padding = x, weight, stride, padding
+        if bias is None and any(self.needs):        # a batch norm follows, and will ask for the sums
+            z, self.sums = self.backend.conv2d_and_sums(x, weight, stride, padding)
+            return z
         return self.backend.conv2d(x, weight, bias, stride, padding)
 
     def backward(self, dz):
@@ -267,9 +270,9 @@ class BatchNorm(Function):
     """
 
     def forward(self, x, weight, bias, residual=None, *,
-                running_mean, running_var, training, momentum, eps, relu=False):
+                running_mean, running_var, training, momentum, eps, sums=None, relu=False):
         if training:
-            mean, inverse_std = self.backend.moments(x, eps, running_mean, running_var, momentum)
+            mean, inverse_std = self.backend.moments(x, eps, running_mean, running_var, momentum, sums)
         else:
             mean, inverse_std = running_mean, 1 / self.xp.sqrt(running_var + x.dtype.type(eps))
         z = self.backend.normalise(x, residual, mean, inverse_std, weight, bias, relu)
@@ -288,7 +291,7 @@ def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=Fa
     (None: not kept); otherwise with the running ones. PyTorch's conventions throughout.
     """
     x, weight, bias, statistics = _batch_norm_inputs("batch_norm", x, running_mean, running_var, weight, bias, training)
-    return BatchNorm.apply(x, weight, bias, **statistics, training=training, momentum=momentum, eps=eps)
+    return BatchNorm.apply(x, weight, bias, **statistics, training=training, momentum=momentum, eps=eps, sums=_sums(x))
 
 
 def batch_norm_add_relu(x, residual, running_mean, running_var, weight, bias, training=False, momentum=0.1, eps=1e-5):
@@ -299,7 +302,8 @@ def batch_norm_add_relu(x, residual, running_mean, running_var, weight, bias, tr
         raise Error(f"batch_norm_add_relu: x has shape {x.shape}, the residual {as_tensor(residual).shape}; "
                     f"expected equal shapes")
     inputs = (x, weight, bias) if residual is None else (x, weight, bias, residual)
-    return BatchNorm.apply(*inputs, **statistics, training=training, momentum=momentum, eps=eps, relu=True)
+    return BatchNorm.apply(*inputs, **statistics, training=training, momentum=momentum, eps=eps, sums=_sums(x),
+                           relu=True)
 
 
 def batch_norm_add_relu_steps(x, residual, running_mean, running_var, weight, bias, training=False, momentum=0.1,
@@ -339,6 +343,11 @@ def update_running(running_mean, running_var, mean, variance, count, momentum):
     """
     running_mean += momentum * (mean - running_mean)
     running_var += momentum * (variance * (count / (count - 1)) - running_var)
+
+
+def _sums(x):
+    """What the convolution that made x noted of its channels, if it was one and noted anything."""
+    return getattr(x.function, "sums", None)
 
 
 def _batch_norm_inputs(name, x, running_mean, running_var, weight, bias, training):

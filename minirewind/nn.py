@@ -517,13 +517,11 @@ class Vectors:
         if mask.dtype != bool or mask.shape != self.mask.shape:
             raise Error(f"set_mask: the mask is {mask.dtype} {mask.shape}, expected bool {self.mask.shape}: "
                         f"one entry for every parameter, True is kept")
-        mask = self.backend.asarray(mask)
+        old, new = self.backend.to_host(self.mask), self.backend.to_host(mask)
         for layer, (_, p) in zip(self.layers, self._parameters):
-            new = mask[layer.start : layer.stop].reshape(p.shape)
-            if not (new == p.mask).all():
-                p.mask[...] = new
-                p.mask_version += 1
-            p.kept = int(new.sum())
+            p.mask_version += not np.array_equal(old[layer.start : layer.stop], new[layer.start : layer.stop])
+            p.kept = int(new[layer.start : layer.stop].sum())
+        self.backend.put(self.mask, mask)
         for vector in (self.weights, self.momentum, self.gradients):
             vector[~self.mask] = 0
 

@@ -3,7 +3,7 @@
 import functools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,9 +82,9 @@ class State:
                 raise Error(f"this state is of another network: it has {kept.size:,} {name} ({kept.dtype}), "
                             f"the model {own.size:,} ({own.dtype})")
         v.step = self.step
-        v.weights[...] = v.backend.asarray(self.weights)
-        v.momentum[...] = v.backend.asarray(self.momentum)
-        v.statistics[...] = v.backend.asarray(self.statistics)
+        v.backend.put(v.weights, self.weights)
+        v.backend.put(v.momentum, self.momentum)
+        v.backend.put(v.statistics, self.statistics)
         v.set_mask(self.mask)
 
     def masked(self, mask, step: int) -> "State":
@@ -149,38 +149,81 @@ def train(model: nn.Module, data: datasets.Data, recipe: Recipe, *, seed: int, r
     stops with an Error that names the step and the first tensor that was not finite. Sign flips are counted against
     `compare_to` (None: the start).
     """
-    if start is not None:
-        start.restore(model)
-    vectors = nn.pack(model)
-    stop = recipe.steps if stop is None else stop
-    rate = recipe.rates() if rate is None else rate
-    if stop < vectors.step:
-        raise Error(f"train: the start is at step {vectors.step}, after the stop at step {stop}")
+    run = Run(model, data, recipe, seed, round, stream, start, stop, rate, compare_to)
+    for _, record in train_together([run], report_every):
+        yield record
+
+
+def train_together(runs: Sequence["Run"], report_every: int = 50) -> Iterator[tuple["Run", Record]]:
+    """Train several runs of as many steps, step by step together; each has the bits it would have alone.
+
+    They report as `train` does, each record with its run. On a GPU, which one small network cannot fill, their steps
+    are side by side in one captured graph.
+    """
     if report_every < 1:
         raise Error(f"train: report_every counts steps, expected at least 1, got {report_every}")
-
-    optimiser = optim.SGD(model, recipe.momentum, recipe.nesterov, recipe.weight_decay)
-    clock = optimiser.backend.clock(Clock(seed, stream, round, recipe.batch_size))
-    model.clock = clock
-    step = optimiser.backend.capture(functools.partial(one_step, model, optimiser, data, clock))
-    report = Reporter(model, compare_to)
-    last = State.copy(model)
-
-    model.train()
-    while vectors.step < stop:
-        done, used = vectors.step, rate(vectors.step)
-        datasets.wind(clock, data, done, used)
+    if len({(run.left, run.backend) for run in runs}) > 1:
+        raise Error(f"train_together: runs go side by side for as many steps and on one device, but there are left "
+                    f"{', '.join(str(run.left) for run in runs)} steps on {', '.join(run.backend.name for run in runs)}")
+    step = runs[0].backend.capture(*(run.step for run in runs))
+    while runs[0].left:
+        for run in runs:
+            run.wind()
         with np.errstate(all="ignore"):      # told at the next report, once and with its cause
             step()
-        vectors.step = done + 1              # a replayed step of a GPU runs no Python that would count
-        if vectors.step % report_every == 0 or vectors.step == stop:
-            now = State.copy(model)
-            loss = float(clock.loss)
-            if not (np.isfinite(loss) and np.isfinite(now.weights).all()):
-                explain_nan(model, optimiser, data, clock, last, rate)
-            last = now
-            yield report(now, loss, used)
-            model.train()                    # whatever the caller did with it meanwhile
+        for run in runs:
+            run.count()
+        for run in runs:
+            if run.vectors.step % report_every == 0 or not run.left:
+                yield run, run.report()
+                run.model.train()            # whatever the caller did with it meanwhile
+
+
+class Run:
+    """A training in progress, of what `train` was given."""
+
+    def __init__(self, model: nn.Module, data: datasets.Data, recipe: Recipe, seed: int, round: int = 0,
+                 stream: int = 0, start: State | None = None, stop: int | None = None,
+                 rate: optim.Schedule | None = None, compare_to: State | None = None):
+        if start is not None:
+            start.restore(model)
+        self.model, self.data, self.vectors = model, data, nn.pack(model)
+        self.stop = recipe.steps if stop is None else stop
+        self.rate = recipe.rates() if rate is None else rate
+        if self.left < 0:
+            raise Error(f"train: the start is at step {self.vectors.step}, after the stop at step {self.stop}")
+        self.optimiser = optim.SGD(model, recipe.momentum, recipe.nesterov, recipe.weight_decay)
+        self.backend = self.optimiser.backend
+        self.clock = self.backend.clock(Clock(seed, stream, round, recipe.batch_size))
+        self.record, self.last = Reporter(model, compare_to), State.copy(model)
+        model.clock = self.clock
+        model.train()
+
+    @property
+    def left(self) -> int:
+        """How many steps are still to be done."""
+        return self.stop - self.vectors.step
+
+    def wind(self) -> None:
+        """Set the clock to the step that comes."""
+        self.done, self.used = self.vectors.step, self.rate(self.vectors.step)
+        datasets.wind(self.clock, self.data, self.done, self.used)
+
+    def step(self) -> None:
+        """What the clock says."""
+        one_step(self.model, self.optimiser, self.data, self.clock)
+
+    def count(self) -> None:
+        """The step is done; a replayed one of a GPU ran no Python that would have counted it."""
+        self.vectors.step = self.done + 1
+
+    def report(self) -> Record:
+        """Look at the weights and the loss, which until now may have stayed on the device."""
+        now, loss = State.copy(self.model), float(self.clock.loss)
+        if not (np.isfinite(loss) and np.isfinite(now.weights).all()):
+            explain_nan(self.model, self.optimiser, self.data, self.clock, self.last, self.rate)
+        self.last = now
+        return self.record(now, loss, self.used)
 
 
 class Reporter:
@@ -234,19 +277,49 @@ def explain_nan(model, optimiser, data, clock, last: State, rate) -> None:
 
 def evaluate(model: nn.Module, split: datasets.Split, batch_size: int = 500) -> float:
     """The share of images whose largest score is their label's, in percent. The model keeps its modes."""
-    if batch_size < 1:
-        raise Error(f"evaluate: batch_size is {batch_size}, expected 1 or more")
-    parameter = next(model.parameters())
-    modes = [(module, module.training) for _, module in model.named_modules()]
-    model.eval()
-    correct = 0
-    try:
-        with tensor.no_grad():
-            for begin in range(0, len(split), batch_size):
-                x, y = datasets.whole(split, begin, begin + batch_size, parameter.backend)
-                scores = model(Tensor(x, dtype=parameter.dtype, device=parameter.device)).data      # (n, K)
-                correct += int((parameter.backend.to_host(scores.argmax(axis=1)) == y).sum())
-    finally:
-        for module, mode in modes:
-            module.training = mode
-    return 100 * correct / len(split)
+    return Evaluation(model, split, batch_size)()
+
+
+class Evaluation:
+    """`evaluate` of one model on one split, as often as it is called; on a GPU a full batch is a captured graph."""
+
+    def __init__(self, model: nn.Module, split: datasets.Split, batch_size: int = 500):
+        if batch_size < 1:
+            raise Error(f"evaluate: batch_size is {batch_size}, expected 1 or more")
+        self.model, self.split, self.batch_size = model, split, min(batch_size, len(split))
+        self.arrays: list = []
+
+    def prepare(self, arrays: list) -> None:
+        """Once, and again when the model lies elsewhere."""
+        parameter = next(self.model.parameters())
+        self.arrays, self.backend = arrays, parameter.backend
+        self.kind = {"dtype": parameter.dtype, "device": parameter.device}
+        self.correct = self.backend.xp.zeros((), np.int64)
+        self.clock = self.backend.clock(Clock(0, 0, 0, self.batch_size))
+        self.full_batch = self.backend.capture(
+            lambda: self.score(*datasets.in_order(self.split, self.clock, self.backend)))
+
+    def score(self, images, labels) -> None:
+        """Count the images that are recognised."""
+        scores = self.model(Tensor(images, **self.kind)).data                                   # (n, K)
+        self.correct += (scores.argmax(axis=1) == self.backend.asarray(labels)).sum()
+
+    def __call__(self) -> float:
+        arrays = [leaf.data for _, leaf in (*self.model.named_parameters(), *self.model.named_buffers())]
+        if len(arrays) != len(self.arrays) or any(a is not b for a, b in zip(arrays, self.arrays)):
+            self.prepare(arrays)
+        modes = [(module, module.training) for _, module in self.model.named_modules()]
+        self.model.eval()
+        self.correct.fill(0)
+        full = len(self.split) // self.batch_size
+        try:
+            with tensor.no_grad():
+                for batch in range(full):
+                    self.clock.step = batch
+                    self.full_batch()
+                if full * self.batch_size < len(self.split):
+                    self.score(*datasets.whole(self.split, full * self.batch_size, len(self.split), self.backend))
+        finally:
+            for module, mode in modes:
+                module.training = mode
+        return 100 * int(self.correct) / len(self.split)

@@ -155,6 +155,37 @@ def test_moments_emulated_keep_their_digits_far_from_zero():
     hold(FP32, "moments", 1000 + normal(8, 3, 8, 8), 1e-5, None, None, 0.1)
 
 
+@pytest.mark.parametrize("case", ["3x3", "stride 2", "wide", "odd everything", "many pixels"])
+def test_moments_emulated_out_of_the_convolutions_epilogue(case):
+    """The convolution is the same to the bit, and x need not be read again: NaN in its place changes nothing."""
+    x_shape, weight_shape, *place = CONVOLUTIONS[case]
+    for backend, offset in (TF32, 0), (TF32, 1000), (FP32, 0):
+        x, weight = normal(*x_shape) + np.float32(offset), normal(*weight_shape, seed=1)
+        y, sums = backend.conv2d_and_sums(x, weight, *place)
+        assert np.array_equal(y, backend.conv2d(x, weight, None, *place))
+        running, exact = [np.ones(len(weight), np.float32) for _ in range(2)], [np.ones(len(weight)) for _ in range(2)]
+        assert (sums is None) == (backend is FP32)
+        unread = y if sums is None else np.full_like(y, np.nan)
+        moments = backend.moments(unread, 1e-5, *running, 0.1, sums)
+        wanted = EXACT.moments(y.astype(np.float64), 1e-5, *exact, 0.1)
+        for a, b in zip((*moments, *running), (*wanted, *exact)):
+            assert error(a, b) < 1e-5
+
+
+def test_a_batch_norm_behind_a_convolution_takes_its_sums_emulated(monkeypatch):
+    asked, backend = [], kernels.backend("emulated")
+    moments = backend.moments
+    monkeypatch.setattr(backend, "moments", lambda *arguments: asked.append(arguments[-1]) or moments(*arguments))
+    x, weight, bias = (Tensor(normal(*s), True, device="emulated") for s in ((2, 3, 5, 5), (4, 3, 3, 3), (4,)))
+    z = functional.conv2d(x, weight)
+    for follows in z, functional.conv2d(x, weight, bias), functional.relu(z):
+        functional.batch_norm(follows, None, None, training=True)
+    assert asked == [z.function.sums, None, None]
+    assert z.function.sums.shape == (1, 2, 4)
+    with tensor.no_grad():
+        assert functional.conv2d(x, weight).function is None
+
+
 def test_statistics_that_are_parts_of_something_else_emulated():
     x, both = normal(4, 5, 3, 3), np.stack([normal(5), normal(5) ** 2], axis=1)
     running = both.copy()
@@ -384,7 +415,7 @@ def exercised(backend, file):
     dy, channel = normal(4, 20, 9, 9, seed=2), normal(16, seed=3)
     with np.errstate(all="ignore"):
         if file in ("tensor_cores", "convolution"):
-            return (backend.conv2d(x, weight, None, *place),
+            return (*backend.conv2d_and_sums(x, weight, *place),
                     backend.conv2d_weight_gradient(dy, x, weight.shape, *place))
         if file == "normalisation":
             return (*backend.moments(x, 1e-5, None, None, 0.1),
@@ -503,6 +534,8 @@ def test_no_kernel_emulated_leaves_its_arrays():
                     (1, 68, 70, (4, 4), (3, 3), (1, 1), (1, 1)), (6, 4, 8, (9, 9), (1, 1), (2, 2), (0, 0))):
                 x, weight, bias = normal(N, C, *size), normal(K, C, *kernel), normal(K)
                 y = gpu.conv2d(x, weight, bias, stride, padding)
+                _, sums = gpu.conv2d_and_sums(x, weight, stride, padding)
+                gpu.moments(y, 1e-5, None, None, 0.1, sums)
                 gpu.conv2d_input_gradient(y, weight, x.shape, stride, padding)
                 gpu.conv2d_weight_gradient(y, x, weight.shape, stride, padding)
         for shape in (3, 5, 4, 3), (2, 70, 3, 3), (40, 7):

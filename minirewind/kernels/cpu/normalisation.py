@@ -22,18 +22,18 @@ def taken(*arrays):
 # What the backend offers ----------------------------------------------------------------------------------------------
 
 
-def moments(x, eps, running_mean, running_var, momentum):
+def moments(x, eps, running_mean, running_var, momentum, sums=None):
     """As the reference's."""
     if not taken(x, running_mean, running_var):
         return reference.normalisation.moments(x, eps, running_mean, running_var, momentum)
     memory = planes(x)
     P, C, _ = memory.shape
-    sums = np.zeros((min(BLOCKS, P), 2, C))
+    blocks = np.zeros((min(BLOCKS, P), 2, C))
     mean, inverse_std = np.empty((2, C), np.float32)
     if running_mean is None:
         running_mean = running_var = mean[:0]
-    sum_moments(x.size * 0.3, memory, sums)
-    finish_moments(memory, sums, float(eps), float(momentum), running_mean, running_var, mean, inverse_std)
+    sum_moments(x.size * 0.3, memory, blocks)
+    finish_moments(memory, blocks, float(eps), float(momentum), running_mean, running_var, mean, inverse_std)
     return mean, inverse_std
 
 

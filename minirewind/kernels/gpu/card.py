@@ -62,6 +62,7 @@ class Card(Gpu):
         if self.capability < TENSOR_CORES:
             self.precision = "fp32"
         self.capturing = False
+        self.told: set[str] = set()         # why something could not be recorded, said once
         self.stream = self.cupy.cuda.Stream(non_blocking=True)
         self.stream.use()
         super().__init__()
@@ -93,26 +94,39 @@ class Card(Gpu):
             raise Uncapturable(f"an array of shape {array.shape} is looked at on the host in every step")
         return array.get()
 
-    def capture(self, step):
-        """The step, recorded once as a CUDA graph and then replayed: some hundred launches become one."""
+    def put(self, array, values) -> None:
+        """One copy from the host, straight into place."""
+        if isinstance(values, np.ndarray) and values.dtype == array.dtype and values.shape == array.shape:
+            array.set(values)
+        else:
+            super().put(array, values)
+
+    def capture(self, *steps):
+        """The steps, side by side, recorded once as a CUDA graph and then replayed: hundreds of launches become one."""
         self.stream.use()                           # another thread than the one that made this object has another one
         self.cupy.cuda.Device().synchronize()
-        return CapturedStep(self, step)
+        return Captured(self, steps)
 
 
-class CapturedStep:
-    """A step whose launches are recorded once and then replayed, all of them by one call.
+class Captured:
+    """Steps whose launches are recorded once and then replayed, all of them by one call.
 
-    The first call runs the step as it is: every kernel is compiled by it, every array that stays is made. The second
-    records the step (nothing is computed meanwhile) and then replays it, as all later calls do. What the recorded
-    kernels read and write lies at fixed addresses, in a memory pool that nobody else takes from: there the arrays that
-    the step makes and drops are free for the replay to use again. What cannot be recorded runs as it is, after one
-    sentence that says why.
+    The first call runs the steps as they are: every kernel is compiled by it, every array that stays is made. The
+    second records the steps (nothing is computed meanwhile) and then replays them, as all later calls do. What the
+    recorded kernels read and write lies at fixed addresses, in a memory pool that nobody else takes from: there the
+    arrays that a step makes and drops are free for the replay to use again. What cannot be recorded runs as it is,
+    after one sentence that says why.
+
+    Several steps, which have nothing to do with each other, become branches of one graph: each has a stream and a pool
+    of its own, so the card may run them at the same time, and none writes where another one reads.
     """
 
-    def __init__(self, card: Card, step) -> None:
-        self.card, self.step = card, step
-        self.pool = card.cupy.cuda.MemoryPool()
+    def __init__(self, card: Card, steps) -> None:
+        cuda = card.cupy.cuda
+        self.card, self.main, self.using_allocator = card, card.stream, cuda.using_allocator
+        self.pools = [cuda.MemoryPool() for _ in steps]
+        streams = [card.stream, *(cuda.Stream(non_blocking=True) for _ in steps[1:])]
+        self.branches = [(stream, pool.malloc, step) for stream, pool, step in zip(streams, self.pools, steps)]
         self.graph = None
         self.calls = 0
 
@@ -122,31 +136,52 @@ class CapturedStep:
             if self.calls == 2:
                 self.graph = self.record()
             if self.graph is not None:
-                self.graph.launch(self.card.stream)
+                self.graph.launch(self.main)
             else:
-                with self.card.cupy.cuda.using_allocator(self.pool.malloc):
-                    self.step()
+                self.run(side_by_side=False)
         except self.card.cupy.cuda.memory.OutOfMemoryError as reason:
-            raise errors.Error(f"the card's memory is full ({reason}); try a smaller batch, or a smaller network") \
-                from None
+            fewer = "fewer runs side by side, " if len(self.branches) > 1 else ""
+            raise errors.Error(f"the card's memory is full ({reason});\n"
+                               f"try {fewer}a smaller batch, or a smaller network") from None
+
+    def run(self, side_by_side: bool) -> None:
+        """Ask for all steps, each on its own stream, behind what the main stream has done so far; which waits for all.
+
+        One after another, unless they are recorded: what the first one makes for all, such as the images, is then
+        there before the second one reads it.
+        """
+        begun, ends = self.main.record(), []
+        for stream, malloc, step in self.branches:
+            with stream, self.using_allocator(malloc):
+                stream.wait_event(begun)
+                step()
+                ends.append(stream.record())
+            if not side_by_side:
+                begun = ends[-1]
+        for end in ends:
+            self.main.wait_event(end)
 
     def record(self):
-        """The graph of one step, or None if it cannot be recorded."""
-        stream = self.card.stream
+        """The graph of the steps, or None if they cannot be recorded."""
+        held = [pool.total_bytes() for pool in self.pools]
         self.card.capturing = True
         try:
-            with self.card.cupy.cuda.using_allocator(self.pool.malloc):
-                stream.begin_capture()
-                try:
-                    self.step()
-                except BaseException:
-                    with contextlib.suppress(Exception):        # what stopped the step says more than what follows
-                        stream.end_capture()
-                    raise
-                return stream.end_capture()
+            self.main.begin_capture()
+            try:
+                self.run(side_by_side=True)
+            except BaseException:
+                with contextlib.suppress(Exception):        # what stopped the step says more than what follows
+                    self.main.end_capture()
+                raise
+            graph = self.main.end_capture()
+            if any(pool.total_bytes() < before for pool, before in zip(self.pools, held)):
+                raise Uncapturable("the card's memory is nearly full, and some that was recorded was given back")
+            return graph
         except Exception as reason:
-            print(f"minirewind: the training step cannot be recorded as a CUDA graph ({reason}); it runs launch by "
-                  "launch instead, which is slower", file=sys.stderr)
+            if str(reason) not in self.card.told:
+                self.card.told.add(str(reason))
+                print(f"minirewind: this work cannot be recorded as a CUDA graph ({reason}); it runs launch by launch "
+                      "instead, which is slower", file=sys.stderr)
             return None
         finally:
             self.card.capturing = False

@@ -19,7 +19,7 @@ class DeviceClock:
     def __init__(self, backend, clock):
         self.seed, self.stream, self.round, self.batch_size = clock.seed, clock.stream, clock.round, clock.batch_size
         self.loss = clock.loss
-        self.backend, self.order, self.epoch = backend, None, None
+        self.backend, self.order, self.epoch, self.filled = backend, None, None, None
         self._step, self._rate = backend.xp.zeros((), np.int64), backend.xp.zeros((), np.float32)
         self.step, self.rate = clock.step, clock.rate
 
@@ -39,11 +39,13 @@ class DeviceClock:
 
     @rate.setter
     def rate(self, rate: float) -> None:
-        self._rate.fill(rate)
+        if rate != self.filled:             # mostly it is what the step before had
+            self._rate.fill(rate)
+            self.filled = rate
 
     def lay(self, epoch: int, order: np.ndarray) -> None:
         """Bring the permutations from `epoch` on into place."""
         if self.order is None:
             self.order = self.backend.xp.empty(len(order), np.int64)
-        self.order[...] = self.backend.asarray(order)
+        self.backend.put(self.order, order)
         self.epoch = epoch

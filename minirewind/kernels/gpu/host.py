@@ -19,6 +19,7 @@ from .clock import DeviceClock
 THREADS = 256           # in a block, where nothing speaks for another number
 NULL = np.uintp(0)      # the null pointer
 SLICE = 256             # pixels, at least, whose products one block adds up
+PIXELS = 128            # of the output, that one block of tensor_cores.cu makes
 
 
 def blocks(count: int, size: int = THREADS) -> int:
@@ -106,11 +107,20 @@ class Gpu(Reference):
     def conv2d(self, x, weight, bias, stride, padding):
         if not self.takes(x, weight, bias):
             return self.on_host("conv2d", x, weight, bias, stride, padding)
-        N, C, H, W = x.shape
-        K, _, R, S = weight.shape
+        return self.multiply_taps(x, weight, bias, *self.forward_geometry(x, weight, stride, padding))
+
+    def conv2d_and_sums(self, x, weight, stride, padding):
+        if self.precision != "tf32" or not self.takes(x, weight):
+            return super().conv2d_and_sums(x, weight, stride, padding)
+        y_shape, geometry = self.forward_geometry(x, weight, stride, padding)
+        partial = self.xp.empty((blocks(math.prod(y_shape[:3]), PIXELS), 2, y_shape[3]), np.float32)
+        return self.multiply_taps(x, weight, None, y_shape, geometry, partial), partial
+
+    def forward_geometry(self, x, weight, stride, padding):
+        """The shape of the output as it lies in memory, and the Geometry of geometry.h."""
+        (N, C, H, W), (K, _, R, S) = x.shape, weight.shape
         P, Q = (output_size(*each) for each in zip((H, W), (R, S), stride, padding))
-        geometry = (H, W, C, P, Q, K, R, S, *stride, 1, -padding[0], -padding[1], 1, 1)
-        return self.multiply_taps(x, weight, bias, (N, P, Q, K), geometry)
+        return (N, P, Q, K), (H, W, C, P, Q, K, R, S, *stride, 1, -padding[0], -padding[1], 1, 1)
 
     def conv2d_input_gradient(self, dy, weight, x_shape, stride, padding):
         if not self.takes(dy, weight):
@@ -140,8 +150,8 @@ class Gpu(Reference):
         self.launch("convolution", "add_slices", (blocks(count, 32),), (32, 8), partial, dweight, slices, K, C, R * S)
         return dweight
 
-    def multiply_taps(self, x, weight, bias, y_shape, geometry):
-        """The sum that a convolution and its input gradient both are; see geometry.h."""
+    def multiply_taps(self, x, weight, bias, y_shape, geometry, partial=None):
+        """The sum that a convolution and its input gradient both are; see geometry.h. Fills `partial` if it is given."""
         K, C, R, S = weight.shape
         transposed = geometry[10] < 0
         packed = self.xp.empty(weight.size, np.float32)
@@ -149,13 +159,13 @@ class Gpu(Reference):
                     self.xp.ascontiguousarray(weight), packed, K, C, R * S, transposed)
         y = self.xp.empty(y_shape, np.float32)
         bias = None if bias is None else self.xp.ascontiguousarray(bias)
-        arguments = self.channels_last(x), packed, bias, y, self.constants(*geometry)
+        arguments, where = (self.channels_last(x), packed, bias, y), self.constants(*geometry)
         if self.precision == "tf32":
             pixels, width = y.size // y_shape[3], tile_width(y_shape[3])
-            grid = blocks(pixels, 128), blocks(y_shape[3], width)
-            self.launch("tensor_cores", f"conv2d_tf32_{width}", grid, (THREADS,), *arguments, pixels)
+            grid = blocks(pixels, PIXELS), blocks(y_shape[3], width)
+            self.launch("tensor_cores", f"conv2d_tf32_{width}", grid, (THREADS,), *arguments, partial, where, pixels)
         else:
-            self.launch("convolution", "conv2d_direct", (blocks(y.size),), (THREADS,), *arguments, y.size)
+            self.launch("convolution", "conv2d_direct", (blocks(y.size),), (THREADS,), *arguments, where, y.size)
         return y.transpose(0, 3, 1, 2)
 
     # Pooling ----------------------------------------------------------------------------------------------------------
@@ -204,15 +214,16 @@ class Gpu(Reference):
 
     # Normalisation ----------------------------------------------------------------------------------------------------
 
-    def moments(self, x, eps, running_mean, running_var, momentum):
+    def moments(self, x, eps, running_mean, running_var, momentum, sums=None):
         if not self.takes(x, running_mean, running_var) or not self.in_place(running_mean, running_var):
             return self.on_host("moments", x, eps, running_mean, running_var, momentum)
-        memory, C = self.channels_last(x), x.shape[1]
-        partial, (grid, block, slice) = self.sums_per_channel(x)
-        rows, slices = x.size // C, len(partial)
-        self.launch("normalisation", "sum_moments", grid, block, memory, partial, rows, C, slice)
+        C, slice = x.shape[1], PIXELS
+        rows = x.size // C
+        if sums is None:
+            sums, (grid, block, slice) = self.sums_per_channel(x)
+            self.launch("normalisation", "sum_moments", grid, block, self.channels_last(x), sums, rows, C, slice)
         mean, inverse_std = self.xp.empty(C, np.float32), self.xp.empty(C, np.float32)
-        self.launch("normalisation", "finish_moments", (blocks(32 * C),), (THREADS,), memory, partial, slices, rows, C,
+        self.launch("normalisation", "finish_moments", (C,), (THREADS,), sums, len(sums), slice, rows, C,
                     eps, momentum, running_mean, running_var, mean, inverse_std)
         return mean, inverse_std
 
@@ -237,7 +248,7 @@ class Gpu(Reference):
         self.launch("normalisation", "sum_gradients", grid, block, dresidual, self.channels_last(y) if relu else None,
                     memory, mean, masked, partial, rows, C, slice)
         dweight, dbias = self.xp.empty(C, np.float32), self.xp.empty(C, np.float32)
-        self.launch("normalisation", "finish_gradients", (blocks(32 * C),), (THREADS,), partial, len(partial), C,
+        self.launch("normalisation", "finish_gradients", (C,), (THREADS,), partial, len(partial), C,
                     inverse_std, dweight, dbias)
         dx = self.xp.empty(memory.shape, np.float32)
         self.launch("normalisation", "gradient_of_input", *self.stride_of_channels(x), masked, memory, mean,

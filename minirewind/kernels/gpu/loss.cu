@@ -22,18 +22,14 @@ extern "C" __global__ void cross_entropy(const float* __restrict__ logits, const
   }
 }
 
-// mean[0] = the mean of the losses: one block, each thread a part, then the halves as in normalisation.cu.
+// mean[0] = the mean of the losses: one block, each thread a part.
 extern "C" __global__ void __launch_bounds__(256) mean_of_rows(const float* __restrict__ losses,
                                                                float* __restrict__ mean, int rows) {
-  __shared__ float sums[256];
+  __shared__ float shared[8];
   float sum = 0;
   for (int row = threadIdx.x; row < rows; row += 256) sum += losses[row];
-  sums[threadIdx.x] = sum;
-  for (int half = 128; half > 0; half /= 2) {
-    __syncthreads();
-    if ((int)threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
-  }
-  if (threadIdx.x == 0) mean[0] = sums[0] / rows;
+  sum = sum_of_block(sum, shared);
+  if (threadIdx.x == 0) mean[0] = sum / rows;
 }
 
 // (softmax - one-hot) * dz / rows, where dz[0] is the gradient of the mean.

@@ -8,62 +8,67 @@
 
 // Sums per channel -----------------------------------------------------------------------------------------------------
 //
-// A block is 256 threads, blockDim.x of them across the channels and blockDim.y down the rows. Each adds up every
-// blockDim.y-th row of the block's slice; then the upper half of the threads' sums is added to the lower half, again and
-// again, until the first row of threads holds the whole. Between two halvings all must wait for all.
+// The rows are cut into slices. A block is 256 threads, blockDim.x of them across the channels and blockDim.y down the
+// rows; each adds up every blockDim.y-th row of the block's slice. Then the upper half of the threads' sums is added to
+// the lower half, again and again, until the first row of threads holds the whole. Between two halvings all must wait
+// for all. A second kernel adds the slices, one block for each channel.
 
 constexpr int THREADS = 256;
 
-__device__ __forceinline__ void add_rows(float* sums, int me) {
+// Two sums over the threads of a column, known to the first of them.
+__device__ __forceinline__ float2 sums_of_column(float one, float two, float2* shared) {
+  int me = threadIdx.y * blockDim.x + threadIdx.x;
+  shared[me] = make_float2(one, two);
   for (int half = blockDim.y / 2; half > 0; half /= 2) {
     __syncthreads();
     if ((int)threadIdx.y < half) {
-      sums[me] += sums[me + half * blockDim.x];
-      sums[THREADS + me] += sums[THREADS + me + half * blockDim.x];
+      shared[me].x += shared[me + half * blockDim.x].x;
+      shared[me].y += shared[me + half * blockDim.x].y;
     }
   }
+  return shared[me];
 }
 
-// partial[slice][0][c] = the sum over the slice's rows of x - pivot, partial[slice][1][c] = that of its square.
-// The first row is the pivot: E[x^2] - E[x]^2 of the bare numbers loses all digits where the mean is large beside the
-// deviation.
+// partial[slice][0][c] = the mean of the slice's rows, partial[slice][1][c] = the sum of their squared distances from it.
+// The slice's first row is a pivot: E[x^2] - E[x]^2 of the bare numbers loses all digits where the mean is large beside
+// the deviation. A convolution on tensor cores leaves the same numbers behind by itself (tensor_cores.cu).
 extern "C" __global__ void __launch_bounds__(256) sum_moments(const float* __restrict__ x, float* __restrict__ partial,
                                                               int rows, int C, int slice) {
-  __shared__ float sums[2 * THREADS];
-  int c = blockIdx.x * blockDim.x + threadIdx.x, me = threadIdx.y * blockDim.x + threadIdx.x;
-  float total = 0, squares = 0;
+  __shared__ float2 shared[THREADS];
+  int c = blockIdx.x * blockDim.x + threadIdx.x, start = blockIdx.y * slice, stop = min(rows, start + slice);
+  float pivot = c < C ? x[start * C + c] : 0, total = 0, squares = 0;
   if (c < C)
-    for (int row = blockIdx.y * slice + threadIdx.y; row < min(rows, (int)(blockIdx.y + 1) * slice); row += blockDim.y) {
-      float value = x[row * C + c] - x[c];
+    for (int row = start + threadIdx.y; row < stop; row += blockDim.y) {
+      float value = x[row * C + c] - pivot;
       total += value;
       squares += value * value;
     }
-  sums[me] = total;
-  sums[THREADS + me] = squares;
-  add_rows(sums, me);
-  if (threadIdx.y == 0 && c < C) {
-    partial[blockIdx.y * 2 * C + c] = sums[me];
-    partial[blockIdx.y * 2 * C + C + c] = sums[THREADS + me];
-  }
+  float2 sums = sums_of_column(total, squares, shared);
+  if (threadIdx.y > 0 || c >= C) return;
+  float offset = sums.x / (stop - start);
+  partial[blockIdx.y * 2 * C + c] = pivot + offset;
+  partial[blockIdx.y * 2 * C + C + c] = sums.y - sums.x * offset;
 }
 
-// From the slices' sums to mean and 1 / sqrt(variance + eps), one warp for each channel.
-extern "C" __global__ void finish_moments(const float* __restrict__ x, const float* __restrict__ partial, int slices,
-                                          int rows, int C, double eps, double momentum, float* running_mean,
-                                          float* running_var, float* __restrict__ mean,
-                                          float* __restrict__ inverse_std) {
-  int c = (blockIdx.x * blockDim.x + threadIdx.x) / 32, lane = threadIdx.x % 32;
-  if (c >= C) return;
+// From the slices to mean and 1 / sqrt(variance + eps). The squared distances from the mean of all are those from each
+// slice's own mean, and for each of its rows the squared distance between the two means.
+extern "C" __global__ void __launch_bounds__(256) finish_moments(const float* __restrict__ partial, int slices,
+                                                                 int slice, int rows, int C, double eps,
+                                                                 double momentum, float* running_mean,
+                                                                 float* running_var, float* __restrict__ mean,
+                                                                 float* __restrict__ inverse_std) {
+  __shared__ double shared[8];
+  int c = blockIdx.x;
   double total = 0, squares = 0;
-  for (int slice = lane; slice < slices; slice += 32) {
-    total += partial[slice * 2 * C + c];
-    squares += partial[slice * 2 * C + C + c];
+  for (int i = threadIdx.x; i < slices; i += 256)
+    total += (double)partial[i * 2 * C + c] * min(slice, rows - i * slice);
+  double average = sum_of_block(total, shared) / rows;
+  for (int i = threadIdx.x; i < slices; i += 256) {
+    double distance = partial[i * 2 * C + c] - average;
+    squares += partial[i * 2 * C + C + c] + distance * distance * min(slice, rows - i * slice);
   }
-  total = sum_of_warp(total);
-  squares = sum_of_warp(squares);
-  if (lane > 0) return;
-  double offset = total / rows, average = x[c] + offset;
-  double variance = squares / rows - offset * offset;
+  double variance = sum_of_block(squares, shared) / rows;
+  if (threadIdx.x > 0) return;
   variance = variance < 0 ? 0 : variance;              // by a rounding error only; a NaN stays one
   mean[c] = average;
   inverse_std[c] = 1 / sqrt(variance + eps);
@@ -101,11 +106,11 @@ extern "C" __global__ void __launch_bounds__(256) sum_gradients(const float* __r
                                                                 const float* __restrict__ mean,
                                                                 float* __restrict__ masked, float* __restrict__ partial,
                                                                 int rows, int C, int slice) {
-  __shared__ float sums[2 * THREADS];
-  int c = blockIdx.x * blockDim.x + threadIdx.x, me = threadIdx.y * blockDim.x + threadIdx.x;
+  __shared__ float2 shared[THREADS];
+  int c = blockIdx.x * blockDim.x + threadIdx.x, start = blockIdx.y * slice, stop = min(rows, start + slice);
   float total = 0, product = 0;
   if (c < C)
-    for (int row = blockIdx.y * slice + threadIdx.y; row < min(rows, (int)(blockIdx.y + 1) * slice); row += blockDim.y) {
+    for (int row = start + threadIdx.y; row < stop; row += blockDim.y) {
       int i = row * C + c;
       float value = dy[i];
       if (y) {
@@ -115,28 +120,26 @@ extern "C" __global__ void __launch_bounds__(256) sum_gradients(const float* __r
       total += value;
       product += value * (x[i] - mean[c]);
     }
-  sums[me] = total;
-  sums[THREADS + me] = product;
-  add_rows(sums, me);
-  if (threadIdx.y == 0 && c < C) {
-    partial[blockIdx.y * 2 * C + c] = sums[me];
-    partial[blockIdx.y * 2 * C + C + c] = sums[THREADS + me];
-  }
+  float2 sums = sums_of_column(total, product, shared);
+  if (threadIdx.y > 0 || c >= C) return;
+  partial[blockIdx.y * 2 * C + c] = sums.x;
+  partial[blockIdx.y * 2 * C + C + c] = sums.y;
 }
 
-extern "C" __global__ void finish_gradients(const float* __restrict__ partial, int slices, int C,
-                                            const float* __restrict__ inverse_std, float* __restrict__ dweight,
-                                            float* __restrict__ dbias) {
-  int c = (blockIdx.x * blockDim.x + threadIdx.x) / 32, lane = threadIdx.x % 32;
-  if (c >= C) return;
+extern "C" __global__ void __launch_bounds__(256) finish_gradients(const float* __restrict__ partial, int slices, int C,
+                                                                   const float* __restrict__ inverse_std,
+                                                                   float* __restrict__ dweight,
+                                                                   float* __restrict__ dbias) {
+  __shared__ double shared[8];
+  int c = blockIdx.x;
   double total = 0, product = 0;
-  for (int slice = lane; slice < slices; slice += 32) {
-    total += partial[slice * 2 * C + c];
-    product += partial[slice * 2 * C + C + c];
+  for (int i = threadIdx.x; i < slices; i += 256) {
+    total += partial[i * 2 * C + c];
+    product += partial[i * 2 * C + C + c];
   }
-  total = sum_of_warp(total);
-  product = sum_of_warp(product);
-  if (lane > 0) return;
+  total = sum_of_block(total, shared);
+  product = sum_of_block(product, shared);
+  if (threadIdx.x > 0) return;
   dbias[c] = total;
   dweight[c] = product * inverse_std[c];
 }

@@ -14,6 +14,7 @@
 
 #include "device.h"
 #include "geometry.h"
+#include "warp.h"
 
 constexpr int CHUNK = 16;       // columns of patches, or pixels, that are multiplied between two barriers
 
@@ -85,13 +86,47 @@ __device__ __forceinline__ void put(uint32* shared, float4 four) {
 // A block of 8 warps makes 128 pixels x WIDTH output channels; each warp 16 pixels. The rows in shared memory are a
 // little longer than their numbers, so that what a warp reads at once lies in different banks.
 
-constexpr int PIXELS = 128, THREADS = 256, PATCH = CHUNK + 4;
+constexpr int PIXELS = 128, THREADS = 256, WARPS = THREADS / 32, PATCH = CHUNK + 4;
+
+// What batch norm asks of the output, answered while it is still in registers: of the block's pixels, for each channel,
+//     partial[block][0][k] = their mean              partial[block][1][k] = the sum of their squared distances from it
+// First each warp, of its 16 pixels: the eight threads of a column find them by shuffles. Then one thread for each
+// channel joins the eight warps, as finish_moments in normalisation.cu later joins the blocks.
+template <int WIDTH>
+__device__ __forceinline__ void tell_moments(const float (&sums)[WIDTH / 8][4], float* __restrict__ partial, int pixels,
+                                             int first_pixel, int first_k, int channels, float2 (*told)[WIDTH]) {
+  const int me = threadIdx.x, group = me % 32 / 4, member = me % 4;
+  auto pixels_of_warp = [&](int warp) { return min(16, max(0, pixels - first_pixel - warp * 16)); };
+  const int count = pixels_of_warp(me / 32);
+#pragma unroll
+  for (int tile = 0; tile < WIDTH / 8; tile++)
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      float upper = sums[tile][i], lower = sums[tile][i + 2];
+      float mean = sum_of_column(upper + lower) / max(count, 1);         // beyond the last pixel the sums are 0
+      float one = group < count ? upper - mean : 0, two = group + 8 < count ? lower - mean : 0;
+      float squares = sum_of_column(one * one + two * two);
+      if (group == 0) told[me / 32][tile * 8 + 2 * member + i] = make_float2(mean, squares);
+    }
+  __syncthreads();
+  if (me >= WIDTH || first_k + me >= channels) return;
+  float mean = 0, squares = 0;
+  for (int warp = 0; warp < WARPS; warp++) mean += told[warp][me].x * pixels_of_warp(warp);
+  mean /= min(PIXELS, pixels - first_pixel);
+  for (int warp = 0; warp < WARPS; warp++) {
+    float distance = told[warp][me].x - mean;
+    squares += told[warp][me].y + distance * distance * pixels_of_warp(warp);
+  }
+  partial[blockIdx.x * 2 * channels + first_k + me] = mean;
+  partial[blockIdx.x * 2 * channels + channels + first_k + me] = squares;
+}
 
 template <int WIDTH>
 __device__ __forceinline__ void multiply_taps(const float* __restrict__ x, const float* __restrict__ packed,
-                                              const float* __restrict__ bias, float* __restrict__ y, const Geometry& g,
-                                              int pixels, uint32 (*patches)[PIXELS * PATCH],
-                                              uint32 (*filters)[CHUNK * (WIDTH + 8)]) {
+                                              const float* __restrict__ bias, float* __restrict__ y,
+                                              float* __restrict__ partial, const Geometry& g, int pixels,
+                                              uint32 (*patches)[PIXELS * PATCH],
+                                              uint32 (*filters)[CHUNK * (WIDTH + 8)], float2 (*told)[WIDTH]) {
   constexpr int FILTERS = CHUNK * WIDTH / THREADS;                   // numbers of a chunk of filters for each thread
   const int me = threadIdx.x, group = me % 32 / 4, member = me % 4;
   const int first_pixel = blockIdx.x * PIXELS, first_k = blockIdx.y * WIDTH, length = g.rows * g.columns * g.channels;
@@ -148,25 +183,27 @@ __device__ __forceinline__ void multiply_taps(const float* __restrict__ x, const
       int pixel = first_pixel + me / 32 * 16 + group + i / 2 * 8, k = first_k + tile * 8 + 2 * member + i % 2;
       if (pixel < pixels && k < g.out_channels) y[pixel * g.out_channels + k] = sums[tile][i] + (bias ? bias[k] : 0);
     }
+  if (partial) tell_moments<WIDTH>(sums, partial, pixels, first_pixel, first_k, g.out_channels, told);
 }
 
 #define CONV2D(WIDTH)                                                                                     \
   __shared__ uint32 patches[2][PIXELS * PATCH], filters[2][CHUNK * (WIDTH + 8)];                          \
+  __shared__ float2 told[WARPS][WIDTH];                                                                   \
   const Geometry g = *geometry;                                                                           \
-  multiply_taps<WIDTH>(x, packed, bias, y, g, pixels, patches, filters);
+  multiply_taps<WIDTH>(x, packed, bias, y, partial, g, pixels, patches, filters, told);
 
 extern "C" __global__ void __launch_bounds__(256, 2) conv2d_tf32_16(const float* x, const float* packed,
-                                                                    const float* bias, float* y,
+                                                                    const float* bias, float* y, float* partial,
                                                                     const Geometry* geometry, int pixels) {
   CONV2D(16)
 }
 extern "C" __global__ void __launch_bounds__(256, 2) conv2d_tf32_32(const float* x, const float* packed,
-                                                                    const float* bias, float* y,
+                                                                    const float* bias, float* y, float* partial,
                                                                     const Geometry* geometry, int pixels) {
   CONV2D(32)
 }
 extern "C" __global__ void __launch_bounds__(256, 2) conv2d_tf32_64(const float* x, const float* packed,
-                                                                    const float* bias, float* y,
+                                                                    const float* bias, float* y, float* partial,
                                                                     const Geometry* geometry, int pixels) {
   CONV2D(64)
 }

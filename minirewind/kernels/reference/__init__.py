@@ -33,13 +33,24 @@ class Reference:
         """The same values as a NumPy array."""
         return array
 
-    def capture(self, step):
-        """`step` itself. (A GPU records its work once and replays it.)"""
-        return step
+    def put(self, array, values) -> None:
+        """Values of the host or of this device into an array of this device, in place."""
+        array[...] = self.asarray(values, array.dtype)
+
+    def capture(self, *steps):
+        """One function that runs all the steps. (A GPU records them once, side by side, and replays them.)"""
+        def run():
+            for step in steps:
+                step()
+        return run
 
     def clock(self, clock):
         """`clock` itself. (A GPU's keeps what changes from step to step in its own memory.)"""
         return clock
+
+    def conv2d_and_sums(self, x, weight, stride, padding):
+        """The convolution, and what its kernel can tell of each channel on the way; see `moments`. Here nothing."""
+        return self.conv2d(x, weight, None, stride, padding), None
 
     add = staticmethod(arithmetic.add)
     conv2d = staticmethod(convolution.conv2d)

@@ -13,11 +13,11 @@ def per_channel(values, ndim):
     return values.reshape(1, -1, *[1] * (ndim - 2))
 
 
-def moments(x, eps, running_mean, running_var, momentum):
+def moments(x, eps, running_mean, running_var, momentum, sums=None):
     """Each channel's mean and 1 / sqrt(variance + eps) over all the other axes: two arrays (C,).
 
     The running statistics, where given, move towards this batch's by `momentum`, in place; as in PyTorch the running
-    variance is the unbiased one.
+    variance is the unbiased one. `sums` is what conv2d_and_sums told of x beside it: a GPU then need not read x again.
     """
     axes = (0, *range(2, x.ndim))
     count = x.size // x.shape[1]
