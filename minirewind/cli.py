@@ -24,6 +24,7 @@ from .train import Recipe
 DESCRIPTION = "Retrain pruned networks three ways: fine-tuning, weight rewinding, learning-rate rewinding."
 DEFAULT_NETWORKS = {"digits": "resnet8-8", "mnist": "lenet_300_100", "fashion_mnist": "lenet_300_100"}
 OTHER_NETWORK = "resnet20"
+WORKERS = {"gpu": 8, "emulated": 1}
 LEARN = ("status", "open", "hint", "check", "solution", "reset")
 EXPORTS = {"sparse": "network.npz", "onnx": "network.onnx", "safetensors": "network.safetensors"}
 
@@ -46,7 +47,8 @@ def compare(options) -> None:
             tqdm.write(f"\nThe first seed, one-shot:\n{report.table(mine)}\n", file=sys.stdout)
 
     folder = Path(options.out)
-    rows = study.run(wanted, folder, options.workers, options.device, on_rows=early_table)
+    workers = options.workers or WORKERS.get(options.device) or os.cpu_count() or 1
+    rows = study.run(wanted, folder, workers, options.device, on_rows=early_table)
     print(report.table(rows))
     tell_emptied(f"{name} (in {count} runs)" for name, count in study.emptied(folder).items())
     report.write(rows, folder)
@@ -216,7 +218,7 @@ def parser():
     common(new, "results/compare")
     new.add_argument("--config", action="config", help="a TOML file with these options")
     new.add_argument("--seeds", type=int, default=3, help="how many dense networks to start from")
-    new.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes side by side")
+    new.add_argument("--workers", type=int, help="processes side by side, as many as cores; on a GPU runs in one, 8")
     kinds = {"rounds": int, "densities": float, "retrain_fractions": float}
     helps = {"protocols": "any of " + " ".join(study.PROTOCOLS), "techniques": "any of " + " ".join(study.TECHNIQUES),
              "pruning": "any of " + " ".join(study.PRUNING), "rounds": "compressions: round i keeps 0.8**i",

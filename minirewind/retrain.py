@@ -158,13 +158,19 @@ def one_round(model: nn.Module, data: datasets.Data, recipe: Recipe, trained: St
     before ended in, with `early` from the dense run throughout; `round` counts them from 1 and picks the data stream.
     `resume` is a state this same round was in before it was interrupted.
     """
+    yield from train.train(model, data, recipe, seed=seed, round=round, stream=stream, report_every=report_every,
+                           **round_settings(model, recipe, trained, early, technique, density, method, resume))
+
+
+def round_settings(model: nn.Module, recipe: Recipe, trained: State, early: State, technique: Technique, density: float,
+                   method: prune.Method | None = None, resume: State | None = None) -> dict:
+    """What one_round does before it trains: prune, ask the technique; the start, stop, rate and compare_to of a Run."""
     if not 0 <= early.step < trained.step:
         raise Error(f"the retraining time t must be 1 to T steps: trained is at step T = {trained.step}, "
                     f"early at step T - t = {early.step}")
     mask = prune.new_mask(model, trained, density, method)
     start, rate, stop = technique(trained, early, mask, recipe.rates())
-    yield from train.train(model, data, recipe, seed=seed, round=round, stream=stream,
-                           start=resume or start, stop=stop, rate=rate, report_every=report_every, compare_to=start)
+    return {"start": resume or start, "stop": stop, "rate": rate, "compare_to": start}
 
 
 def densities_to(density: float | None) -> Iterator[float]:

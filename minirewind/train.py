@@ -1,6 +1,5 @@
 """Training: the state of a run, the step, and the one visible loop."""
 
-import functools
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -163,8 +162,8 @@ def train_together(runs: Sequence["Run"], report_every: int = 50) -> Iterator[tu
     if report_every < 1:
         raise Error(f"train: report_every counts steps, expected at least 1, got {report_every}")
     if len({(run.left, run.backend) for run in runs}) > 1:
-        raise Error(f"train_together: runs go side by side for as many steps and on one device, but there are left "
-                    f"{', '.join(str(run.left) for run in runs)} steps on {', '.join(run.backend.name for run in runs)}")
+        raise Error("train_together: runs side by side have as many steps left and lie on one device, these have " +
+                    ", ".join(f"{run.left} on {run.backend.name}" for run in runs))
     step = runs[0].backend.capture(*(run.step for run in runs))
     while runs[0].left:
         for run in runs:

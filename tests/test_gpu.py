@@ -1,5 +1,6 @@
 """The CUDA kernels, on the emulated device; and the host code around them, with a stand-in for CuPy."""
 
+import dataclasses
 import functools
 import importlib.util
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minirewind import Error, data, functional, kernels, models, nn, prune, retrain, tensor, train
+from minirewind import Error, data, files, functional, kernels, models, nn, prune, retrain, study, tensor, train
 from minirewind.kernels import hashing
 from minirewind.kernels.gpu import sources
 from minirewind.tensor import Tensor
@@ -569,14 +570,19 @@ def test_no_kernel_emulated_leaves_its_arrays():
 # The card's own host code, with a stand-in for CuPy -------------------------------------------------------------------
 
 
+def load_double():
+    """A stand-in of its own, as nothing has happened to it yet."""
+    spec = importlib.util.spec_from_file_location("cupy", Path(__file__).parent / "cupy_double.py")
+    double = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(double)
+    return double
+
+
 @pytest.fixture
 def doubled(monkeypatch):
     """Device "gpu" on a stand-in for CuPy, in full float32 precision, and what was launched on it."""
-    path = Path(__file__).parent / "cupy_double.py"
-    spec = importlib.util.spec_from_file_location("cupy", path)
-    double = importlib.util.module_from_spec(spec)
+    double = load_double()
     monkeypatch.setitem(sys.modules, "cupy", double)
-    spec.loader.exec_module(double)
     backend, real = card.Card(), kernels.backend
     backend.precision = "fp32"
     monkeypatch.setattr(kernels, "backend", lambda name: backend if name == "gpu" else real(name))
@@ -607,6 +613,182 @@ def test_a_masked_network_is_captured_too_emulated(doubled, exactly):
     assert same(*states)
     assert (states[0].weights[~states[0].mask] == 0).all()
     assert not states[0].mask.all()
+
+
+def pruned(model, density, seed):
+    start = train.State.copy(model.initialise(seed))
+    return start.masked(prune.new_mask(model, start, density), 0)
+
+
+def side_by_side(device, steps=6):
+    """Three runs at once: of other seeds, one of them pruned, one at another rate. Their states, their losses."""
+    recipe = train.Recipe(steps, batch_size=4, rate=0.05)
+    models = [Smooth().to(device).initialise(seed) for seed in range(3)]
+    runs = [train.Run(models[0], toy(), recipe, seed=0),
+            train.Run(models[1], toy(), recipe, seed=1, start=pruned(models[1], 0.3, 1), round=2),
+            train.Run(models[2], toy(), recipe, seed=2, rate=lambda step: 0.1 / (step + 1))]
+    losses = {id(run): [] for run in runs}
+    for run, record in train.train_together(runs, report_every=2):
+        losses[id(run)].append((record.step, record.loss))
+    return [train.State.copy(model) for model in models], list(losses.values())
+
+
+def one_by_one(device, steps=6):
+    recipe, states, losses = train.Recipe(steps, batch_size=4, rate=0.05), [], []
+    for seed, more in enumerate([{}, {"round": 2}, {"rate": lambda step: 0.1 / (step + 1)}]):
+        model = Smooth().to(device).initialise(seed)
+        start = pruned(model, 0.3, 1) if seed == 1 else None
+        losses.append([(record.step, record.loss) for record in train.train(
+            model, toy(), recipe, seed=seed, start=start, report_every=2, **more)])
+        states.append(train.State.copy(model))
+    return states, losses
+
+
+def test_runs_side_by_side_have_the_bits_of_runs_alone_emulated(doubled, exactly):
+    """Branches of one graph, replayed in any order their dependencies allow, on streams and pools of their own."""
+    states, losses = side_by_side("gpu")
+    assert doubled.launches.count("graph") == 5
+    for device in "emulated", "gpu":
+        alone, wanted = one_by_one(device)
+        assert losses == wanted
+        assert all(same(*pair) for pair in zip(states, alone))
+    assert not states[1].mask.all()
+    assert (states[1].weights[~states[1].mask] == 0).all()
+
+
+def test_runs_side_by_side_go_as_many_steps(exactly):
+    model = Smooth().to("emulated")
+    runs = [train.Run(model, toy(), train.Recipe(steps, batch_size=4), seed=0) for steps in (2, 3)]
+    with pytest.raises(Error, match="these have 2 on emulated, 3 on emulated"):
+        next(train.train_together(runs))
+
+
+def scores_of_pixels(input_shape, classes):
+    """As small as a network can be."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(input_shape)), classes))
+
+
+def test_a_study_runs_side_by_side_on_a_card_to_the_same_bits_emulated(doubled, exactly, monkeypatch, tmp_path):
+    wanted = study.Study(scores_of_pixels, toy(), train.Recipe(4, batch_size=4), protocols=("one_shot",), rounds=(2, 4),
+                         techniques=("fine_tuning", "lr_rewinding"), retrain_fractions=(0.5,), seeds=3)
+    widths, together = [], train.train_together
+    monkeypatch.setattr(train, "train_together",
+                        lambda runs, *every: widths.append(len(runs)) or together(runs, *every))
+    side_by_side = study.run(wanted, tmp_path / "many", workers=4, device="gpu", progress=False)
+    assert sorted(widths)[-3:] == [4, 4, 4]                     # of 3 seeds' 2 segments, and 12 pruned runs
+    monkeypatch.undo()
+    alone = study.run(wanted, tmp_path / "one", device="emulated", progress=False)
+    assert len(alone) == 12
+    for a, b in zip(side_by_side, alone):
+        assert dataclasses.replace(a, seconds=0) == dataclasses.replace(b, seconds=0)
+    for path in (tmp_path / "one" / "runs").glob("*/state.npz"):
+        a, b = (files.read_state(tmp_path / folder / "runs" / path.parent.name / path.name)[0] for folder in
+                ("one", "many"))
+        assert same(a, b)
+        assert np.array_equal(a.mask, b.mask)
+
+
+@pytest.mark.parametrize("size", [4, 500])
+def test_a_captured_evaluation_emulated(doubled, exactly, size):
+    """11 images: full batches by a graph, the rest as it is; asked again, it sees the weights of now."""
+    model = Smooth().to("gpu").initialise(0)
+    accuracy = train.Evaluation(model, toy().test, size)
+    full = 11 // min(size, 11)
+    for round in range(2):
+        model.initialise(round)
+        assert accuracy() == train.evaluate(Smooth().initialise(round), toy().test)
+        assert doubled.launches.count("graph") == full * (round + 1) - 1
+        assert model.training
+    doubled.launches.clear()
+    model.to("reference").initialise(5)
+    assert accuracy() == train.evaluate(Smooth().initialise(5), toy().test)
+    assert not doubled.launches
+
+
+def test_a_rewind_is_four_copies_emulated(doubled):
+    model = Smooth().to("gpu").initialise(1)
+    early = train.State.copy(model)
+    list(train.train(model, toy(), train.Recipe(2, batch_size=4), seed=0))
+    late = train.State.copy(model)
+    start = early.masked(prune.new_mask(model, late, 0.5), 0)
+    doubled.copies.clear()
+    start.restore(model)
+    assert doubled.copies == [v.nbytes for v in (early.weights, early.momentum, early.statistics, early.mask)]
+    assert same(train.State.copy(model), start)
+
+
+def test_the_stand_in_for_cupy_refuses_what_a_card_would():
+    """What it does not refuse, nobody has seen to be right."""
+    double = load_double()
+    stream, other = double.cuda.Stream(non_blocking=True), double.cuda.Stream(non_blocking=True)
+    stream.use()
+    x, y = double.asarray(np.ones(4, np.float32)), double.asarray(np.ones((2, 2), np.float32))
+
+    def captured(step, launch=True):
+        stream.begin_capture()
+        try:
+            step()
+        finally:
+            graph = stream.end_capture()
+        return graph
+
+    for step, error, said in [
+            (lambda: x.get(), RuntimeError, "D2H transfers are disallowed"),
+            (lambda: float(x.sum()), RuntimeError, "D2H"),
+            (lambda: double.asarray(np.ones(3)), RuntimeError, "H2D transfers are disallowed"),
+            (lambda: x.set(np.ones(4, np.float32)), RuntimeError, "H2D"),
+            (lambda: double.cuda.Device().synchronize(), RuntimeError, "synchronous"),
+            (lambda: x[x > 0], RuntimeError, "boolean indices"),
+            (lambda: y @ y, NotImplementedError, "cuBLAS"),
+            (lambda: double.tensordot(y, y), NotImplementedError, "cuBLAS")]:
+        with pytest.raises(error, match=said):
+            captured(step)
+
+    def elsewhere(before, after):
+        start = stream.record()
+        with other:
+            if before:
+                other.wait_event(start)
+            x.fill(2)
+            end = other.record()
+        if after:
+            stream.wait_event(end)
+        return x + 1
+
+    kept = []
+    graph = captured(lambda: kept.append(elsewhere(True, True)))
+    graph.launch()
+    assert kept[0].get().tolist() == [3, 3, 3, 3]
+    with pytest.raises(double.CUDARuntimeError, match="Implicit"):
+        captured(lambda: elsewhere(False, True))
+    with pytest.raises(double.CUDARuntimeError, match="Unjoined"):
+        captured(lambda: elsewhere(True, False))
+
+    def race():
+        start = stream.record()
+        with other:
+            other.wait_event(start)
+            x.fill(2)
+            end = other.record()
+        kept.append(x + 1)
+        stream.wait_event(end)
+    with pytest.raises(double.CUDARuntimeError, match="race"):
+        captured(race)
+
+    graph = captured(lambda: x + 1)                 # its result is dropped, and was in nobody's own pool
+    with pytest.raises(double.CUDARuntimeError, match="given back"):
+        graph.launch()
+
+    sgd = double.RawModule(code=sources.text("update"), options=("-std=c++17",)).get_function("sgd")
+    mask = double.asarray(np.ones(4, bool))
+    rate = double.asarray(np.ones((), np.float32))
+    right = [x, x, x, mask, rate, np.float32(0.9), np.int32(0), np.float32(0), np.int32(4)]
+    sgd((1,), (256,), tuple(right))
+    for place, wrong in (0, x.a), (0, 0), (5, 0.9), (5, np.float64(0.9)), (6, 0), (8, np.int64(4)):
+        with pytest.raises((TypeError, AssertionError)):
+            sgd((1,), (256,), (*right[:place], wrong, *right[place + 1 :]))
+    with pytest.raises(double.CUDARuntimeError, match="grid"):
+        sgd((1, 70000), (256,), tuple(right))
 
 
 def test_a_step_that_cannot_be_captured_runs_as_it_is_after_one_sentence_emulated(doubled, exactly, capsys):
@@ -691,15 +873,18 @@ def test_full_memory_is_one_sentence_emulated(doubled):
         kernels.backend("gpu").capture(step)()
 
 
-@pytest.mark.parametrize(("version", "said"), [("61", "7.0 or more"), ("75", None), ("90", None)])
-def test_old_cards_emulated(doubled, monkeypatch, version, said):
+@pytest.mark.parametrize(("cuda", "version", "said"), [
+    (12, "61", "7.0 or more; this one has 6.1.\nUse device cpu$"), (12, "70", None), (12, "75", None),
+    (13, "70", r"7.5 or more; this one has 7.0.\nUse device cpu, or minirewind\[gpu12\]"), (13, "120", None)])
+def test_old_cards_emulated(doubled, monkeypatch, cuda, version, said):
+    monkeypatch.setattr(doubled.runtime, "runtimeGetVersion", lambda: 1000 * cuda + 20)
     monkeypatch.setattr(doubled.cuda, "Device", lambda: type("Device", (), {"compute_capability": version}))
     if said:
         with pytest.raises(Error, match=said):
             card.Card()
         return
     backend = card.Card()
-    assert backend.precision == ("fp32" if version == "75" else "tf32")
+    assert backend.precision == ("fp32" if version in ("70", "75") else "tf32")
     if version == "75":
         backend.precision = "tf32"
         with pytest.raises(Error, match="tensor cores"):

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from .. import files, models, nn, prune, retrain
+from .. import files, kernels, models, nn, prune, retrain
 from ..errors import Error
 from ..train import State
 from . import driver, work
@@ -30,11 +30,14 @@ def run(study: Study, folder, workers: int = 1, device: str = "cpu", progress: b
         on_rows: Callable[[list[Row]], None] | None = None) -> list[Row]:
     """Run what is missing of a study in `folder` and return the rows of all its finished runs.
 
-    With more than one worker the nodes run side by side in processes of one kernel thread each; the numbers are the
-    same. `on_rows` is called with the rows whenever results.csv has been written anew.
+    With more than one worker the nodes run side by side: in processes of one kernel thread each, or on a GPU in one
+    process, as branches of one captured graph. The numbers are the same. `on_rows` is called with the rows whenever
+    results.csv has been written anew.
     """
     if workers < 1:
         raise Error(f"workers is {workers}; expected at least one")
+    together = 1 if kernels.backend(device).immediate else workers
+    workers = workers if together == 1 else 1
     if workers > 1:
         check_travels(study)
     folder = Path(folder)
@@ -49,7 +52,7 @@ def run(study: Study, folder, workers: int = 1, device: str = "cpu", progress: b
                 work.warm_up(b)
             make = functools.partial(driver.pool, workers) if workers > 1 else driver.Serial
             with Progress(b, missing, progress) as bar:
-                driver.drive(make, workers, job, b.graph, missing, bar, publish)
+                driver.drive(make, workers, job, b.graph, missing, bar, publish, together)
         return publish(final=True)
 
 

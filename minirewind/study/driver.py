@@ -1,6 +1,7 @@
 """The driver: keeps the nodes of a study running, on whatever runs them."""
 
 import concurrent.futures as futures
+import itertools
 import multiprocessing
 import os
 import signal
@@ -46,29 +47,31 @@ def start_worker() -> None:
 
 
 def drive(make: Callable[[], futures.Executor], workers: int, job: Job, graph: Graph, missing: list[Node],
-          bar: Progress, publish: Callable[[], Any]) -> None:
-    """Keep `workers` nodes running, in the order of the list, each as soon as the nodes before it are done.
+          bar: Progress, publish: Callable[[], Any], together: int = 1) -> None:
+    """Keep `workers` calls running, in the order of the list, each as soon as the nodes before it are done.
 
-    `make` makes the executor, and makes it anew where a worker died and took the pool with it.
+    A call runs one node, or up to `together` nodes of as many steps, side by side on a GPU. `make` makes the executor,
+    and makes it anew where a worker died and took the pool with it.
     """
     waiting, unfinished = list(missing), set(missing)
-    running: dict[futures.Future, Node] = {}
+    running: dict[futures.Future, list[Node]] = {}
     executor, breaks = make(), 0
     try:
         while waiting or running:
             try:
                 ready = [node for node in waiting if unfinished.isdisjoint(graph.before(node))]
-                for node in ready[: workers - len(running)]:
-                    bar.show([*running.values(), node])
-                    here = (bar.within,) if isinstance(executor, Serial) else ()      # others leave a file
-                    running[executor.submit(work.execute, job, node, *here)] = node
-                    waiting.remove(node)
+                while ready and len(running) < workers:
+                    group = [node for node in ready if graph.cost(node) == graph.cost(ready[0])][:together]
+                    ready, waiting = ([node for node in nodes if node not in group] for nodes in (ready, waiting))
+                    bar.show([*itertools.chain(*running.values()), *group])
+                    here = {"report": bar.within} if isinstance(executor, Serial) else {}      # others leave a file
+                    running[executor.submit(work.execute, job, *group, **here)] = group
                 for future in futures.wait(running, timeout=1, return_when=futures.FIRST_COMPLETED).done:
                     future.result()
-                    node = running.pop(future)
-                    unfinished.remove(node)
-                    bar.advance(node)
-                bar.look(running.values())
+                    for node in running.pop(future):
+                        unfinished.remove(node)
+                        bar.advance(node)
+                bar.look(itertools.chain(*running.values()))
             except futures.BrokenExecutor as reason:
                 breaks += 1
                 if breaks > 3:

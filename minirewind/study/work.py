@@ -51,7 +51,10 @@ class Bench:
         self.recipe = study.recipe or train.default_recipe(self.data)
         wanted: dict[str, Any] = {"input_shape": self.data.input_shape, "classes": self.data.classes,
                   "bn_momentum": train.bn_momentum(self.recipe)}
-        self.model = models.build(study.network, **wanted).to(job.device)
+        self.build = lambda: models.build(study.network, **wanted).to(job.device)
+        self.model = self.build()
+        self.several = [self.model]
+        self.validation = functools.cache(lambda model: train.Evaluation(model, self.data.validation))
         self.graph = Graph(study, self.recipe.steps)
         name = study.network if isinstance(study.network, str) else models.import_path(study.network)
         self.store = Store(Path(job.folder), {
@@ -68,6 +71,13 @@ class Bench:
             kernels.set_threads(job.threads)
 
 
+    def models(self, count: int) -> list[nn.Module]:
+        """As many networks for runs side by side."""
+        while len(self.several) < count:
+            self.several.append(self.build())
+        return self.several[:count]
+
+
 bench = functools.lru_cache(maxsize=1)(Bench)
 
 
@@ -81,61 +91,107 @@ def fingerprint(data: datasets.Data) -> str:
     return digest.hexdigest()[:16]
 
 
-def execute(job: Job, node: Node, report: Callable[[int], None] | None = None) -> None:
-    """Run one node, from the states before it to its own folder; `report` is told how many steps are done."""
+def execute(job: Job, *nodes: Node, report: Callable[[int], None] | None = None) -> None:
+    """Run one node, or several side by side on a GPU, from the states before each to its own folder.
+
+    `report` is told how many steps of them are done; without it a file beside the folder is.
+    """
     b = bench(job)
-    model, data, recipe, store = b.model, b.data, b.recipe, b.store
-    model.initialise(node.seed)
-    before = [store.state(other) for other in b.graph.before(node)]
-    resumed, history = store.partial(node)
-    records: Iterator[Record] = iter(())
-    if node.technique:
-        trained, early = before
-        technique = methods.bound("technique", node.technique, model, data, recipe, node.seed)
-        method = methods.bound("pruning method", node.pruning, model, data, recipe, node.seed)
-        records = retrain.one_round(
-            model, data, recipe, trained, early, technique, node.densities[-1], seed=node.seed,
-            round=len(node.densities), method=method, resume=resumed)
-    elif node.step:
-        records = train.train(model, data, recipe, seed=node.seed, start=resumed or before[0], stop=node.step,
-                              compare_to=before[0])
-    history = train_node(records, history, node, b, report or functools.partial(store.note_progress, node))
-    state = State.copy(model)
-    summary = {
-        "name": node.name,
-        "settings": dataclasses.asdict(node),
-        "density": prune.density(state.mask, nn.pack(model).prunable),
-        "layer_densities": prune.layer_densities(model),
-        "accuracy": train.evaluate(model, data.test),
-        "validation_accuracy": train.evaluate(model, data.validation),
-        "seconds": sum(record["seconds"] for record in history),
-        "history": history,
-    }
-    store.save(node, state, summary)
+    trainings = [Training(b, node, model) for node, model in zip(nodes, b.models(len(nodes)))]
+
+    def note(training: Training, record: Record) -> None:
+        training.note(record)
+        if report is not None:
+            report(sum(each.steps for each in trainings))
+
+    if len(nodes) == 1:
+        for record in trainings[0].alone():
+            note(trainings[0], record)
+    else:
+        runs = {run: training for training in trainings if (run := training.run()) is not None}
+        for left in sorted({run.left for run in runs}):           # what was interrupted may have come further
+            for run, record in train.train_together([run for run in runs if run.left == left]):
+                note(runs[run], record)
+    for training in trainings:
+        training.finish()
 
 
-def train_node(records: Iterator[Record], history: list[dict], node: Node, b: Bench,
-               report: Callable[[int], None]) -> list[dict]:
-    """Train to the end, noting every record; some ten times on the way with the validation accuracy."""
-    model = b.model
-    saved = told = clock = time.perf_counter()
-    first = node.step - b.graph.cost(node)
-    for record in records:
-        now = time.perf_counter()
-        if now - told > 1:
-            report(record.step - first)
-            told = now
+class Training:
+    """What becomes of one node: where it starts, what it noted on the way, what it leaves."""
+
+    def __init__(self, b: Bench, node: Node, model: nn.Module):
+        self.b, self.node, self.model = b, node, model
+        model.initialise(node.seed)
+        self.before = [b.store.state(other) for other in b.graph.before(node)]
+        self.resumed, self.history = b.store.partial(node)
+        self.first, self.steps = node.step - b.graph.cost(node), 0
+        self.saved = self.told = self.clock = time.perf_counter()
+        self.validate = b.validation(model)           # kept: on a GPU it is a captured graph
+        if node.technique:
+            self.technique = methods.bound("technique", node.technique, model, b.data, b.recipe, node.seed)
+            self.method = methods.bound("pruning method", node.pruning, model, b.data, b.recipe, node.seed)
+
+    def alone(self) -> Iterator[Record]:
+        """Its records, one after another, as it trains."""
+        b, node = self.b, self.node
+        if node.technique:
+            trained, early = self.before
+            return retrain.one_round(
+                self.model, b.data, b.recipe, trained, early, self.technique, node.densities[-1], seed=node.seed,
+                round=len(node.densities), method=self.method, resume=self.resumed)
+        if not node.step:
+            return iter(())
+        return train.train(self.model, b.data, b.recipe, **self.dense())
+
+    def run(self) -> train.Run | None:
+        """The same training, to be done together with others; None where there is nothing to train."""
+        b, node = self.b, self.node
+        if not node.step:
+            return None
+        if node.technique:
+            trained, early = self.before
+            settings = {"seed": node.seed, "round": len(node.densities), **retrain.round_settings(
+                self.model, b.recipe, trained, early, self.technique, node.densities[-1], self.method, self.resumed)}
+        else:
+            settings = self.dense()
+        return train.Run(self.model, b.data, b.recipe, **settings)
+
+    def dense(self) -> dict[str, Any]:
+        """How a segment of the dense run is trained."""
+        return {"seed": self.node.seed, "start": self.resumed or self.before[0], "stop": self.node.step,
+                "compare_to": self.before[0]}
+
+    def note(self, record: Record) -> None:
+        """Keep a record; some ten times on the way with the validation accuracy, and once in a while the state."""
+        b, now = self.b, time.perf_counter()
+        self.steps = record.step - self.first
+        if now - self.told > 1:
+            b.store.note_progress(self.node, self.steps)
+            self.told = now
         tenth = max(1, b.recipe.steps // 10)
-        measured = not history or record.step // tenth > history[-1]["step"] // tenth
-        history.append({
+        measured = not self.history or record.step // tenth > self.history[-1]["step"] // tenth
+        self.history.append({
             "step": record.step, "loss": record.loss, "rate": record.rate, "sign_flips": record.sign_flips,
-            "empty_layers": record.empty_layers, "seconds": now - clock,
-            "validation_accuracy": train.evaluate(model, b.data.validation) if measured else None})
-        clock = now
-        if now - saved > PARTIAL_EVERY:
-            b.store.save_partial(node, State.copy(model), history)
-            saved = now
-    return history
+            "empty_layers": record.empty_layers, "seconds": now - self.clock,
+            "validation_accuracy": self.validate() if measured else None})
+        self.clock = now
+        if now - self.saved > PARTIAL_EVERY:
+            b.store.save_partial(self.node, State.copy(self.model), self.history)
+            self.saved = now
+
+    def finish(self) -> None:
+        """Write the node's folder."""
+        state = State.copy(self.model)
+        self.b.store.save(self.node, state, {
+            "name": self.node.name,
+            "settings": dataclasses.asdict(self.node),
+            "density": prune.density(state.mask, nn.pack(self.model).prunable),
+            "layer_densities": prune.layer_densities(self.model),
+            "accuracy": train.evaluate(self.model, self.b.data.test),
+            "validation_accuracy": self.validate(),
+            "seconds": sum(record["seconds"] for record in self.history),
+            "history": self.history,
+        })
 
 
 def warm_up(b: Bench) -> None:

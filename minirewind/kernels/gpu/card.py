@@ -16,6 +16,7 @@ from . import sources
 from .host import Gpu
 
 LEAST = 70              # the compute capability from which on the threads of a warp may diverge at a shuffle
+LEAST_OF_CUDA_13 = 75   # whose compiler knows no older cards
 TENSOR_CORES = 80       # and from which on tensor cores multiply TF32
 
 
@@ -56,9 +57,13 @@ class Card(Gpu):
     def __init__(self) -> None:
         self.xp = self.cupy = find_cupy()
         self.capability = int(self.cupy.cuda.Device().compute_capability)
-        if self.capability < LEAST:
-            raise errors.Error(f"device gpu needs a card of compute capability {LEAST / 10} or more (Volta, 2017), "
-                               f"this one has {self.capability / 10}; use device cpu")
+        least, cuda = LEAST, self.cupy.cuda.runtime.runtimeGetVersion() // 1000
+        if cuda >= 13:
+            least = max(LEAST, LEAST_OF_CUDA_13)
+        if self.capability < least:
+            other = ", or minirewind[gpu12] in place of [gpu13]" if self.capability >= LEAST else ""
+            raise errors.Error(f"device gpu with CUDA {cuda} needs a card of compute capability {least / 10} or more; "
+                               f"this one has {self.capability / 10}.\nUse device cpu{other}")
         if self.capability < TENSOR_CORES:
             self.precision = "fp32"
         self.capturing = False

@@ -151,7 +151,7 @@ class Gpu(Reference):
         return dweight
 
     def multiply_taps(self, x, weight, bias, y_shape, geometry, partial=None):
-        """The sum that a convolution and its input gradient both are; see geometry.h. Fills `partial` if it is given."""
+        """The sum that a convolution and its input gradient both are (geometry.h); fills `partial` if it is given."""
         K, C, R, S = weight.shape
         transposed = geometry[10] < 0
         packed = self.xp.empty(weight.size, np.float32)

@@ -1,6 +1,7 @@
 // Softmax cross-entropy: one warp for each image (warp.h tells how its threads add up what they have).
 
 #include "device.h"
+#include "block.h"
 #include "warp.h"
 
 // probabilities = softmax(logits), losses[row] = -log of the target's; NaN where the target is not a class.

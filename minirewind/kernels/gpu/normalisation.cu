@@ -4,7 +4,7 @@
 // takes as long as reading and writing the images takes, so everything that can be done in one pass is done in one.
 
 #include "device.h"
-#include "warp.h"
+#include "block.h"
 
 // Sums per channel -----------------------------------------------------------------------------------------------------
 //
@@ -57,17 +57,17 @@ extern "C" __global__ void __launch_bounds__(256) finish_moments(const float* __
                                                                  double momentum, float* running_mean,
                                                                  float* running_var, float* __restrict__ mean,
                                                                  float* __restrict__ inverse_std) {
-  __shared__ double shared[8];
+  __shared__ double shared[2][8];
   int c = blockIdx.x;
   double total = 0, squares = 0;
   for (int i = threadIdx.x; i < slices; i += 256)
     total += (double)partial[i * 2 * C + c] * min(slice, rows - i * slice);
-  double average = sum_of_block(total, shared) / rows;
+  double average = sum_of_block(total, shared[0]) / rows;
   for (int i = threadIdx.x; i < slices; i += 256) {
     double distance = partial[i * 2 * C + c] - average;
     squares += partial[i * 2 * C + C + c] + distance * distance * min(slice, rows - i * slice);
   }
-  double variance = sum_of_block(squares, shared) / rows;
+  double variance = sum_of_block(squares, shared[1]) / rows;
   if (threadIdx.x > 0) return;
   variance = variance < 0 ? 0 : variance;              // by a rounding error only; a NaN stays one
   mean[c] = average;
@@ -130,15 +130,15 @@ extern "C" __global__ void __launch_bounds__(256) finish_gradients(const float* 
                                                                    const float* __restrict__ inverse_std,
                                                                    float* __restrict__ dweight,
                                                                    float* __restrict__ dbias) {
-  __shared__ double shared[8];
+  __shared__ double shared[2][8];
   int c = blockIdx.x;
   double total = 0, product = 0;
   for (int i = threadIdx.x; i < slices; i += 256) {
     total += partial[i * 2 * C + c];
     product += partial[i * 2 * C + C + c];
   }
-  total = sum_of_block(total, shared);
-  product = sum_of_block(product, shared);
+  total = sum_of_block(total, shared[0]);
+  product = sum_of_block(product, shared[1]);
   if (threadIdx.x > 0) return;
   dbias[c] = total;
   dweight[c] = product * inverse_std[c];

@@ -39,7 +39,7 @@ class Module:
     """
 
     def __init__(self, source: str, seed: int = 0, flags: tuple[str, ...] = ()):
-        self.seed = seed
+        self.seed, self.source = seed, source
         self.types = sources.signatures(source)
         self.library = ctypes.PyDLL(str(build(source, flags)))      # PyDLL: one launch at a time
 
