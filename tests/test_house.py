@@ -58,8 +58,9 @@ def test_importing_the_package_loads_neither_numba_nor_matplotlib_and_prints_not
 
 def test_every_public_function_and_class_says_what_it_is():
     missing = []
-    for path in [*PACKAGE.glob("*.py"), *PACKAGE.glob("study/*.py"), *PACKAGE.glob("kernels/*.py"),
-                 *PACKAGE.glob("kernels/reference/*.py"), *PACKAGE.glob("kernels/gpu/**/*.py")]:
+    for path in [*PACKAGE.glob("*.py"), *PACKAGE.glob("study/*.py"), *PACKAGE.glob("plugins/*.py"),
+                 *PACKAGE.glob("kernels/*.py"), *PACKAGE.glob("kernels/reference/*.py"),
+                 *PACKAGE.glob("kernels/gpu/**/*.py")]:
         tree = ast.parse(path.read_text())
         assert ast.get_docstring(tree), path
         missing += [f"{path.name}: {node.name}" for node in tree.body
