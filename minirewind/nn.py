@@ -462,6 +462,16 @@ class Layer(NamedTuple):
     stop: int
 
 
+def views(vector, shapes):
+    """Arrays of these shapes that lie in `vector`, one after the other; they share its memory."""
+    result, start = [], 0
+    for shape in shapes:
+        stop = start + math.prod(shape)
+        result.append(vector[start:stop].reshape(shape))
+        start = stop
+    return result
+
+
 class Vectors:
     """A model as flat vectors. The parameters are views into them, so they are changed in place only.
 
@@ -493,19 +503,19 @@ class Vectors:
         self.mask = xp.ones(self.weights.shape, bool)
         statistics = [b.data.reshape(-1) for _, b in self._buffers]
         self.statistics = xp.concatenate([xp.empty(0, dtype), *statistics], dtype=dtype)
+        shapes = [p.shape for p in leaves]
+        for name, vector in (("data", self.weights), ("grad", self.gradients), ("momentum", self.momentum),
+                             ("mask", self.mask)):
+            for p, view in zip(leaves, views(vector, shapes)):
+                setattr(p, name, view)
+        for (_, b), view in zip(self._buffers, views(self.statistics, [b.shape for _, b in self._buffers])):
+            b.data = view
         layers, start = [], 0
         for name, p in self._parameters:
-            layer = Layer(name, p.shape, start, start + p.size)
-            p.data, p.grad, p.momentum, p.mask = (vector[layer.start : layer.stop].reshape(p.shape) for vector in
-                                                  (self.weights, self.gradients, self.momentum, self.mask))
             p.kept = p.size
-            layers.append(layer)
-            start = layer.stop
+            layers.append(Layer(name, p.shape, start, start + p.size))
+            start += p.size
         self.layers = tuple(layers)
-        start = 0
-        for _, b in self._buffers:
-            b.data = self.statistics[start : start + b.size].reshape(b.shape)
-            start += b.size
 
     @property
     def prunable(self) -> np.ndarray:

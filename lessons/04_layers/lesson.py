@@ -278,7 +278,8 @@ pictures.slide(drawn_by, fan_in=(4, 300, 144))
 #
 # $$z = \frac{x - \text{mean}}{\sqrt{\text{variance} + \varepsilon}} \cdot \text{weight} + \text{bias}$$
 #
-# The mean and the variance are taken over all images of the batch and all their pixels. So it is called **batch
+# The images that go through a network together are called a batch. The mean and the variance are taken over all images
+# of the batch and all their pixels. So it is called **batch
 # norm**. ($\varepsilon$ is 0.00001, for channels in which all numbers are equal. `weight` and `bias` are two
 # parameters for each channel, 1 and 0 at first: if another spread is better, the network may learn it.)
 #
