@@ -20,6 +20,7 @@ from . import (
     sparse,
     study,
     tensor,
+    trackers,
     train,
 )
 from .errors import Error
@@ -27,4 +28,4 @@ from .errors import Error
 __version__ = "0.1.0"
 
 __all__ = ["Error", "data", "files", "filters", "functional", "kernels", "models", "nn", "optim", "prune", "report",
-           "retrain", "sparse", "study", "tensor", "train"]
+           "retrain", "sparse", "study", "tensor", "trackers", "train"]

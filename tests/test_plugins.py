@@ -1,6 +1,7 @@
 """Facts about the plug-ins: what each method promises, and that the framework does without them."""
 
 import functools
+import inspect
 import itertools
 import pathlib
 import re
@@ -71,6 +72,15 @@ def test_a_study_takes_them_by_import_path():
         model = Net()
         mask = prune.new_mask(model, train.State.copy(model), 0.3, method)
         assert mask[nn.pack(model).prunable].sum() == round(0.3 * PRUNABLE)
+
+
+def test_a_study_gives_every_technique_and_every_method_what_it_asks_for():
+    names = [(kind, name) for kind, known in methods.KNOWN.items() for name in known]
+    names += [("pruning method", f"minirewind.filters:variant_{variant}") for variant in "ab"]
+    assert len(names) >= 9 + 5 + 2
+    for kind, name in names:
+        bound = methods.bound(kind, name, Net(), DATA, RECIPE, 0)
+        inspect.signature(bound).bind(*methods.STARTS[kind])        # nothing is missing but what every call gives
 
 
 def test_the_lines_of_contributing_run_in_a_study(tmp_path, monkeypatch):
