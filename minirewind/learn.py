@@ -58,6 +58,7 @@ FUSED: dict[str, tuple[str, tuple[str, ...]]] = {
         "functional.cross_entropy_steps",
         ("functional.cross_entropy_steps", "functional.log_softmax", "functional.LogSoftmax.forward",
          "functional.LogSoftmax.backward")),
+    "train.Evaluation.__call__": ("train.Evaluation.steps", ("train.Evaluation.steps", "train.evaluate_steps")),
     "optim.SGD.step": (
         "optim.SGD.step_steps",
         ("optim.SGD.step_steps", "optim.decayed", "optim.momentum_step", "optim.nesterov_step", "optim.masked_step")),

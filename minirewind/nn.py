@@ -5,6 +5,7 @@ the momentum, the mask and the batch-norm statistics. Saving a run, rewinding it
 operation on vectors.
 """
 
+import contextlib
 import copy
 import math
 import zlib
@@ -192,6 +193,17 @@ class Module:
     def eval(self) -> "Module":
         """Evaluation mode: batch norm uses its running statistics, dropout does nothing."""
         return self.train(False)
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Evaluation mode inside; afterwards every module has the mode it had."""
+        modes = [(module, module.training) for _, module in self.named_modules()]
+        self.eval()
+        try:
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
 
     @property
     def clock(self):

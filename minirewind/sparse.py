@@ -9,7 +9,6 @@ follow. `load` builds the network again.
 """
 
 import collections
-import contextlib
 import inspect
 import io
 import itertools
@@ -18,7 +17,7 @@ import struct
 import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,7 +77,7 @@ def trace(model: nn.Module, example) -> Graph:
     if example.ndim < 2 or not len(example):
         raise Error(f"compile: the example has shape {example.shape}; expected a batch of images, (N, C, H, W)")
     x, y = (Tensor(a, device=device) for a in (example, np.concatenate([example, example[:1]])))
-    with evaluating(model):
+    with model.evaluating():
         calls, output = recorded(model, x)
         more, _ = recorded(model, y)
     if [call.function for call in calls] != [call.function for call in more]:
@@ -98,18 +97,6 @@ def trace(model: nn.Module, example) -> Graph:
         raise Error("compile: the result does not depend on the images by operations of minirewind")
     backend = kernels.backend("reference" if device == "reference" else "cpu")
     return Graph(operations, numbers[id(output)], shapes, dtype, backend)
-
-
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards every module has the mode it had."""
-    modes = [(module, module.training) for _, module in model.named_modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def recorded(model: nn.Module, x: Tensor) -> tuple[list[Call], Tensor]:

@@ -320,6 +320,7 @@ def test_evaluate_is_the_share_of_right_answers_in_evaluation_mode_whatever_the_
     expected = 100 * (answers == DATA.validation.labels).mean()
     assert 0 < expected < 100
     assert train.evaluate(model, DATA.validation, batch_size) == pytest.approx(expected, rel=1e-12)
+    assert train.evaluate_steps(model, DATA.validation, batch_size) == pytest.approx(expected, rel=1e-12)
 
 
 def test_evaluate_keeps_modes_statistics_and_gradients():
