@@ -164,7 +164,44 @@ class Place:
         setattr(self.owner, self.name, self.own)
 
 
-place = functools.cache(Place)      # made once, before anything is replaced, so that it remembers the framework's own
+class CudaPlace(Place):
+    """The kernel NAME of kernels/gpu/FILE.cu, `kernels.gpu.FILE.NAME`: what stands there is a function of no arguments
+    that returns its source."""
+
+    def __init__(self, target: str):
+        from .kernels.gpu import card, emulator, host, sources
+
+        self.name = target.split(".")[-1]
+        self.module, self.owner = None, sources
+        self.caches = (sources.text, host.Gpu.kernel, card.Card.compile, emulator.Emulated.compile)
+        try:
+            text = sources.kernel(sources.text(target.split(".")[2]), self.name)
+        except (LookupError, OSError):
+            raise Error(f"minirewind has no {target}; an exercise replaces a kernel that exists") from None
+        source = f'def {self.name}():\n    return r"""\n{text}"""\n'
+        self.own = self.framework = made_from(source, {}, source, f"<{target}>", self.name)
+
+    @property
+    def function(self) -> Any:
+        return self.owner.replaced.get(self.name, self.framework)
+
+    def put(self, function) -> None:
+        self.owner.replaced[self.name] = function
+        for cached in self.caches:
+            cached.cache_clear()
+
+    def put_back(self) -> None:
+        if self.owner.replaced.pop(self.name, None):
+            for cached in self.caches:
+                cached.cache_clear()
+
+
+@functools.cache
+def place(target: str) -> Place:
+    """Made once, before anything is replaced, so that it remembers the framework's own."""
+    return (CudaPlace if target.startswith("kernels.gpu.") and target.count(".") == 3 else Place)(target)
+
+
 mine: dict[str, str] = {}           # what runs instead of the framework's own now, by target: its source
 given: set[str] = set()             # the fused operations in whose places their twins run now
 
@@ -238,13 +275,15 @@ def build(source: str, target: str) -> FunctionType:
     definition: Any = ast.parse(source).body[0]
     definition.decorator_list = []
     tree.body[0].body += [definition, ast.Return(ast.Name(definition.name, ast.Load()))]
+    return made_from(ast.fix_missing_locations(tree), names, source, ANSWER.replace("function", target), "make")()
+
+
+def made_from(code, names: dict, source: str, filename: str, name: str) -> Any:
+    """Run a program, and hand out what it calls `name`; tracebacks and `inspect` find the lines of `source`."""
     made: dict[str, Any] = {}
-    filename = ANSWER.replace("function", target)
-    exec(compile(ast.fix_missing_locations(tree), filename, "exec"), names, made)
+    exec(compile(code, filename, "exec"), names, made)
     linecache.cache[filename] = len(source), None, source.splitlines(keepends=True), filename
-    function = made["make"]()
-    function.__qualname__ = target.partition(".")[2]
-    return function
+    return made[name]
 
 
 def digest(source: str) -> str:
@@ -326,13 +365,19 @@ def judge(exercise: Exercise, source: str) -> Verdict:
             return Verdict(0, len(exercise.checks), (("", "the checks did not come to an end"),))
         except (OSError, ValueError):
             last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            return Verdict(0, len(exercise.checks), (("", f"your function brought Python down: {last}"),))
+            why = {-9: "still busy after 30 s of computing. Is there a loop without an end?",
+                   -11: "your function brought Python down: it wrote to memory that is none of its arrays'"}.get(
+                       done.returncode, f"your function brought Python down: {last}")
+            return Verdict(0, len(exercise.checks), (("", why),))
     return Verdict(said["passed"], said["of"], tuple(map(tuple, said["failed"])), said["printed"])
 
 
 def judge_here() -> None:
     """The other process of `judge`; its arguments: the checks.py, the target, the answer, where to put the verdict."""
     checks, target, answer, result = sys.argv[1:]
+    if isinstance(place(target), CudaPlace):        # no thread of Python's can watch over it: the system does
+        resource = importlib.import_module("resource")
+        resource.setrlimit(resource.RLIMIT_CPU, (30, 30))
     exercise = next(e for e in read_exercises(Path(checks)) if e.target == target)
     function = build(Path(answer).read_text(encoding="utf-8"), target)
     current: dict[str, Any] = {"check": exercise.checks[0].__name__, "failed": []}

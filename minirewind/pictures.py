@@ -226,6 +226,53 @@ def cache_lines(sizes: dict[str, int], order: str, loop: str, line: int = 16):
     return _shown(figure)
 
 
+def threads(count: int, size: int, blocks: int | None = None):
+    """`count` numbers and the threads that work on them: block by block, each with its number in the whole grid.
+
+    Threads without a number are pale.
+    """
+    plt = _pyplot()
+    blocks = -(-count // size) if blocks is None else blocks
+    figure, axis = plt.subplots(figsize=(0.52 * size + 2.2, 0.6 * blocks + 0.7), layout="constrained")
+    colours = plt.get_cmap("Set2")
+    for block in range(blocks):
+        axis.text(-0.3, -1.2 * block + 0.5, f"blockIdx.x = {block}", ha="right", va="center", fontsize=9, color=INK)
+        for thread in range(size):
+            i = block * size + thread
+            busy = i < count
+            _cell(axis, thread, -1.2 * block, str(i), *((colours(block % 8), INK, INK) if busy else
+                                                        ("white", "#aaaaaa", PALE)))
+    for thread in range(size):
+        axis.text(thread + 0.5, 1.4, thread, ha="center", va="center", fontsize=8, color="grey")
+    axis.text(-0.3, 1.4, "threadIdx.x", ha="right", va="center", fontsize=9, color="grey")
+    axis.set(xlim=(-3.4, size + 0.2), ylim=(-1.2 * (blocks - 1) - 0.2, 1.9), aspect="equal")
+    axis.axis("off")
+    return _shown(figure)
+
+
+def halving(values, upto: int | None = None):
+    """A sum by halves: in each step the first half of the numbers takes in the second; `upto`: only so many steps."""
+    plt = _pyplot()
+    rows = [np.asarray(values, float)]
+    while len(rows[-1]) > 1:
+        half = len(rows[-1]) // 2
+        rows.append(rows[-1][:half] + rows[-1][half:])
+    rows = rows[: None if upto is None else upto + 1]
+    figure, axis = plt.subplots(figsize=(0.55 * len(rows[0]) + 1.6, 0.95 * len(rows)), layout="constrained")
+    for step, row in enumerate(rows):
+        for thread, value in enumerate(row):
+            _cell(axis, thread, -2 * step, value, "#e8f1f8" if step == 0 else "#fdd9b5")
+            if step:
+                for source in (thread, thread + len(row)):
+                    axis.annotate("", (thread + 0.5, -2 * step + 1), (source + 0.5, -2 * step + 2), arrowprops={
+                        "arrowstyle": "-|>", "color": COOL if source == thread else WARM, "linewidth": 1.1})
+        if step:
+            axis.text(len(rows[0]) + 0.3, -2 * step + 0.5, f"half = {len(row)}", va="center", fontsize=9, color=INK)
+    axis.set(xlim=(-0.2, len(rows[0]) + 2.6), ylim=(-2 * len(rows) + 1.8, 1.2), aspect="equal")
+    axis.axis("off")
+    return _shown(figure)
+
+
 def slide(function: Callable[..., Any], **ranges):
     """Call `function` again whenever a slider moves: slide(draw, k=(0, 10)). The last number, if a third, is the start.
 
