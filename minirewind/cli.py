@@ -1,9 +1,7 @@
 """The command line: a thin shell over the library."""
 
 import argparse
-import dataclasses
 import difflib
-import itertools
 import json
 import os
 import statistics
@@ -16,14 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from . import data as datasets
-from . import export, files, models, nn, prune, sparse, study, train
+from . import export, files, models, nn, prune, sparse, study
 from .errors import Error, choose
 from .train import Recipe
 
 DESCRIPTION = "Retrain pruned networks three ways: fine-tuning, weight rewinding, learning-rate rewinding."
-DEFAULT_NETWORKS = {"digits": "resnet8-8", "mnist": "lenet_300_100", "fashion_mnist": "lenet_300_100"}
-OTHER_NETWORK = "resnet20"
 WORKERS = {"gpu": 8, "emulated": 1}
 LEARN = ("status", "open", "hint", "check", "solution", "reset")
 EXPORTS = {"sparse": "network.npz", "onnx": "network.onnx", "safetensors": "network.safetensors"}
@@ -35,9 +30,12 @@ def compare(options) -> None:
 
     from . import report
 
-    chosen = {name: getattr(options, name) for name in study.AXES if getattr(options, name) is not None}
-    wanted = study.Study(options.network or network_for(options.dataset), options.dataset, recipe(options),
-                         seeds=options.seeds, data_dir=options.data_dir, **chosen)
+    wanted = study.made(settings(options), options.study or "")
+    folder = Path(options.out or f"results/{Path(options.study or 'compare').stem}")
+    workers = options.workers or WORKERS.get(options.device) or os.cpu_count() or 1
+    if options.dry_run:
+        print(study.plan(wanted, folder, workers, options.device, only=options.only))
+        return
     first = {"shown": False}
 
     def early_table(rows) -> None:
@@ -46,13 +44,29 @@ def compare(options) -> None:
             first["shown"] = True
             tqdm.write(f"\nThe first seed, one-shot:\n{report.table(mine)}\n", file=sys.stdout)
 
-    folder = Path(options.out)
-    workers = options.workers or WORKERS.get(options.device) or os.cpu_count() or 1
-    rows = study.run(wanted, folder, workers, options.device, on_rows=early_table)
-    print(report.table(rows))
-    tell_emptied(f"{name} (in {count} runs)" for name, count in study.emptied(folder).items())
-    report.write(rows, folder)
-    print(f"\n{folder / 'results.csv'}  every run\n{folder / 'comparison.png'}  the figure (and .svg)")
+    failure = None
+    try:
+        rows = study.run(wanted, folder, workers, options.device, on_rows=early_table, dask=options.dask,
+                         only=options.only, retry_failed=options.retry_failed)
+    except study.Incomplete as told:
+        rows, failure = told.rows, told
+    if rows:
+        print(report.table(rows))
+        tell_emptied(f"{name} (in {count} runs)" for name, count in study.emptied(folder).items())
+        report.write(rows, folder)
+        print(f"\n{folder / 'results.csv'}  every run\n{folder / 'comparison.png'}  the figure (and .svg)")
+    if failure:
+        raise failure
+
+
+def settings(options) -> dict[str, Any]:
+    """The settings of a study: those of the study file, and over them those given as options."""
+    chosen = study.read_settings(options.study) if options.study else {}
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    chosen |= {name: given[name] for name in ("dataset", "network", "data_dir", "seeds", "noise", *study.AXES)
+               if name in given}
+    changes = {name.removeprefix("recipe."): value for name, value in given.items() if name.startswith("recipe.")}
+    return chosen | ({"recipe": chosen.get("recipe", {}) | changes} if changes else {})
 
 
 def draw(options) -> None:
@@ -72,8 +86,7 @@ def prune_network(options) -> None:
         note = "" if inside else f"   more than {options.max_drop:g} points below the dense network: not kept"
         print(f"{1 / summary['density']:7.2f}x  validation {summary['validation_accuracy']:6.2f} %{note}", flush=True)
 
-    wanted = study.Study(options.network or network_for(options.dataset), options.dataset, recipe(options),
-                         seeds=(options.seed,), data_dir=options.data_dir)
+    wanted = study.made(settings(options) | {"seeds": [options.seed]})
     _, result = study.prune_to_target(wanted, options.out, density=options.density, max_drop=options.max_drop,
                                       device=options.device, on_round=told)
     print(f"kept {result['density']:.2%} of the prunable weights ({1 / result['density']:.2f}x): test accuracy "
@@ -164,91 +177,112 @@ def learn_about(options) -> None:
         exercise.open(options.name)
 
 
-def recipe(options) -> Recipe | None:
-    """The data set's own recipe with the changes that --recipe.steps and its like ask for; None without any."""
-    changes = {name: value for name, value in vars(options.recipe).items() if value is not None}
-    if not changes:
-        return None
-    return dataclasses.replace(train.default_recipe(datasets.load(options.dataset, options.data_dir)), **changes)
-
-
-def network_for(dataset: str) -> str:
-    """The network of a data set if none is asked for."""
-    return DEFAULT_NETWORKS.get(dataset, OTHER_NETWORK)
-
-
 # ---------------------------------------------------------------------------------------------------------- the parser
 
 
-def parser():
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in a line or two, without the whole usage; takes no option by half its name."""
+
+    verbs: dict[str, "Parser"]
+
+    def __init__(self, **settings):
+        super().__init__(**settings, allow_abbrev=False, formatter_class=Help)
+
+    def error(self, message):
+        raise Error(_brief(message, self))
+
+    def parse_args(self, arguments=None, namespace=None):
+        """The options; one that is not known is told by the verb's own parser, which knows what was meant."""
+        options, unknown = self.parse_known_args(arguments, namespace)
+        if unknown:
+            self.verbs[options.verb].error(f"unknown option {' '.join(unknown)}")
+        return options
+
+
+class Help(argparse.HelpFormatter):
+    """The default behind each option that has one."""
+
+    def _get_help_string(self, action):
+        return action.help if action.default in (None, False, argparse.SUPPRESS) else f"{action.help} (%(default)s)"
+
+
+def yes_or_no(text: str) -> bool:
+    """The value of an option that is true or false."""
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r}; expected true or false")
+    return text == "true"
+
+
+KINDS = {int: "N", float: "X", str: "NAME", yes_or_no: "true|false"}        # how --help shows what is expected
+
+
+def parser() -> Parser:
     """All verbs and their options."""
-    import jsonargparse
-
-    class Parser(jsonargparse.ArgumentParser):
-        """Says what is wrong in a line or two, without the whole usage."""
-
-        def error(self, message, ex=None):
-            raise Error(_brief(message, self))
-
-    class Help(jsonargparse.DefaultHelpFormatter):
-        """The default behind each option that has one, and no types."""
-
-        def _get_help_string(self, action):
-            return action.help if action.default in (None, argparse.SUPPRESS) else f"{action.help} (%(default)s)"
-
-    whole = Parser(prog="minirewind", description=DESCRIPTION, parser_mode="toml")
-    verbs = whole.add_subcommands(dest="verb", required=True)
+    whole = Parser(prog="minirewind", description=DESCRIPTION)
+    verbs = whole.add_subparsers(dest="verb", required=True, metavar="|".join(VERBS))
+    whole.verbs = verbs.choices
 
     def verb(name: str, function) -> Parser:
-        new = Parser(description=function.__doc__, parser_mode="toml", formatter_class=Help)
-        verbs.add_subcommand(name, new, help=function.__doc__)
-        return new
+        return verbs.add_parser(name, description=function.__doc__, help=function.__doc__)
 
-    def common(new: Parser, out: str) -> None:
-        new.add_argument("--out", default=out, help="the folder that holds all results")
-        new.add_argument("--dataset", default="digits", help="digits, cifar10, cifar100, mnist or fashion_mnist")
-        new.add_argument("--network", help="resnet20, resnet8-8 (depth-width), vgg16, lenet_300_100, "
-                                                           "or package.module:function")
-        new.add_argument("--data-dir", help="where the data sets lie (or MINIREWIND_DATA)")
-        new.add_argument("--device", default="cpu", help="cpu, gpu; slow ones to learn from: reference, emulated")
+    def option(new: Parser, name: str, kind, help: str, **more) -> None:
+        new.add_argument(f"--{name}", type=kind, metavar=KINDS.get(kind, "NAME"), help=help, **more)
+
+    def common(new: Parser) -> None:
+        option(new, "dataset", str, "digits, cifar10, cifar100, mnist or fashion_mnist; digits if none is named")
+        option(new, "network", str, "resnet20, resnet8-8 (depth-width), vgg16, lenet_300_100, or "
+                                    "package.module:function; if none is named, one that suits the data")
+        option(new, "data-dir", str, "where the data sets lie (or MINIREWIND_DATA)")
+        option(new, "device", str, "cpu, gpu; slow ones to learn from: reference, emulated", default="cpu")
         for name, kind in typing.get_type_hints(Recipe).items():
-            new.add_argument(f"--recipe.{name}", type=kind, help=f"how to train: {name.replace('_', ' ')}")
+            option(new, f"recipe.{name}", yes_or_no if kind is bool else kind,
+                   f"how to train: {name.replace('_', ' ')}; if none is given, as suits the data")
 
     new = verb("compare", compare)
-    common(new, "results/compare")
-    new.add_argument("--config", action="config", help="a TOML file with these options")
-    new.add_argument("--seeds", type=int, default=3, help="how many dense networks to start from")
-    new.add_argument("--workers", type=int, help="processes side by side, as many as cores; on a GPU runs in one, 8")
-    kinds = {"rounds": int, "densities": float, "retrain_fractions": float}
-    helps = {"protocols": "any of " + " ".join(study.PROTOCOLS), "techniques": "any of " + " ".join(study.TECHNIQUES),
-             "pruning": "any of " + " ".join(study.PRUNING), "rounds": "compressions: round i keeps 0.8**i",
-             "densities": "further one-shot densities", "retrain_fractions": "t/T, shares of the training to run again"}
-    for name in study.AXES:
-        new.add_argument("--" + name.replace("_", "-"), type=kinds.get(name, str), nargs="+", help=helps[name])
+    new.add_argument("study", nargs="?", metavar="STUDY.toml", help="a file of settings; options win over it")
+    option(new, "out", str, "the folder that holds all results; results/STUDY, or results/compare, if none is named")
+    common(new)
+    option(new, "seeds", int, "how many dense networks to start from; 3 if none is given")
+    kinds = {int: int, str: str, (int, float): float}
+    helps = {"protocols": "any of " + " ".join(study.PROTOCOLS),
+             "techniques": "any of " + " ".join(study.TECHNIQUES) + ", or package.module:function",
+             "pruning": "any of " + " ".join(study.PRUNING) + ", or package.module:function",
+             "rounds": "compressions: round i keeps 0.8**i",
+             "densities": "further one-shot densities", "retrain_fractions": "t/T, shares of the training to run again",
+             "iterative_fractions": "the same for iterative runs alone"}
+    for name, kind in study.AXES.items():
+        option(new, name.replace("_", "-"), kinds[kind], helps[name], nargs="+")
+    new.add_argument("--noise", action="store_true", default=None, help="run one run of each seed a second time")
+    option(new, "workers", int, "processes side by side, as many as cores; on a GPU runs in one, 8")
+    option(new, "dask", str, "run on a Dask scheduler: tcp://host:port, or its scheduler file")
+    new.add_argument("--dry-run", action="store_true", help="say what would be run and how long it would take")
+    option(new, "only", str, "run only what is called so, e.g. 'seed0-*', and what it needs")
+    new.add_argument("--retry-failed", action="store_true", help="run again what failed before")
 
     new = verb("prune", prune_network)
-    common(new, "results/prune")
-    new.add_argument("--density", type=float, help="the kept share to end at, e.g. 0.1")
-    new.add_argument("--max-drop", type=float, help="end before losing more points of validation accuracy")
-    new.add_argument("--seed", type=int, default=0, help="the seed of the initial weights and the data order")
+    option(new, "out", str, "the folder that holds all results", default="results/prune")
+    common(new)
+    option(new, "density", float, "the kept share to end at, e.g. 0.1")
+    option(new, "max-drop", float, "end before losing more points of validation accuracy")
+    option(new, "seed", int, "the seed of the initial weights and the data order", default=0)
 
     new = verb("report", draw)
     new.add_argument("folder", help="a folder that compare has written")
 
     new = verb("fetch", fetch_data)
     new.add_argument("name", help="cifar10, cifar100, mnist or fashion_mnist")
-    new.add_argument("--data-dir", type=str, help="where to put it (or MINIREWIND_DATA)")
+    option(new, "data-dir", str, "where to put it (or MINIREWIND_DATA)")
 
     new = verb("learn", learn_about)
     new.add_argument("action", nargs="?", default="status", choices=LEARN, help="one of " + ", ".join(LEARN))
-    new.add_argument("name", nargs="?", type=str, help="the exercise; for status and open, the lesson")
+    new.add_argument("name", nargs="?", help="the exercise; for status and open, the lesson")
     new.add_argument("--json", action="store_true", help="status for a script")
     new.add_argument("--give-up", action="store_true", help="show the solution of an exercise that is not solved")
 
     new = verb("export", export_network)
     new.add_argument("run", help="a folder that prune has written, or runs/NAME in one of compare's")
-    new.add_argument("--to", default="sparse", help="any of " + " ".join(EXPORTS))
-    new.add_argument("--out", type=str, help="the file to write (RUN/network.npz, .onnx or .safetensors)")
+    option(new, "to", str, "any of " + " ".join(EXPORTS), default="sparse")
+    option(new, "out", str, "the file to write (RUN/network.npz, .onnx or .safetensors)")
     return whole
 
 
@@ -259,28 +293,23 @@ VERBS = {"compare": compare, "prune": prune_network, "report": draw, "fetch": fe
 def _brief(message: str, parser: argparse.ArgumentParser) -> str:
     """The parser's message, with the nearest known option where one is unknown."""
     known = [option for action in parser._actions for option in action.option_strings]
-    for word in message.split():
+    for word in message.replace(":", " ").split():
         near = difflib.get_close_matches(word, known, n=1)
         if word.startswith("--") and word not in known and near:
             return f"{message}; did you mean {near[0]}?"
     return message
 
 
-def _with_config(arguments: list[str]) -> list[str]:
-    """`compare study.toml` as the parser wants it, `compare --config study.toml`; the file must be there."""
-    if len(arguments) > 1 and arguments[0] == "compare" and arguments[1].endswith(".toml"):
-        arguments = [arguments[0], "--config", *arguments[1:]]
-    for option, path in itertools.pairwise(arguments):
-        if option == "--config" and not Path(path).is_file():
-            raise Error(f"the study file {path} does not exist; expected a TOML file with the options of compare")
-    return arguments
-
-
 def main(arguments: list[str] | None = None) -> None:
     """The command `minirewind`: a user's mistake is one message and exit code 2."""
     try:
-        options = parser().parse_args(_with_config(sys.argv[1:] if arguments is None else arguments))
-        VERBS[options.verb](options[options.verb])
+        options = parser().parse_args(arguments)
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())            # where package.module:function may lie
+        VERBS[options.verb](options)
+    except study.Incomplete as mistake:
+        print(f"minirewind: {mistake}", file=sys.stderr)
+        sys.exit(1)
     except Error as mistake:
         print(f"minirewind: {mistake}", file=sys.stderr)
         sys.exit(2)

@@ -24,9 +24,11 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as reason:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        if isinstance(reason, OSError) and reason.filename is None:         # a full disk names no file
+            reason.filename = str(path)
         raise
 
 

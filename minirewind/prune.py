@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from . import nn
+from . import nn, tensor
 from .errors import Error
 from .kernels import hashing
 
@@ -136,6 +136,29 @@ def layer_densities(model: nn.Module) -> dict[str, float]:
     """The kept share of each prunable parameter, by name."""
     nn.pack(model)
     return {name: int(p.mask.sum()) / p.size for name, p in model.named_parameters() if p.prunable}
+
+
+def layer_multiply_adds(model: nn.Module, input_shape) -> dict[str, int]:
+    """The multiply-adds of each prunable parameter, dense, for one image (C, H, W), by name.
+
+    Each weight counts once for every place of the output it is used at: P x Q of a convolution, 1 of a dense layer.
+    """
+    names = {id(p): name for name, p in model.named_parameters() if p.prunable}
+    counts = dict.fromkeys(names.values(), 0)
+    first = next(model.parameters())
+    modes = [(module, module.training) for _, module in model.named_modules()]
+    model.eval()
+    try:
+        with tensor.no_grad(), tensor.recording() as calls:
+            model(tensor.Tensor(np.zeros((1, *input_shape)), dtype=first.dtype, device=first.device))
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    for call in calls:
+        for x in call.inputs:
+            if id(x) in names:
+                counts[names[id(x)]] += x.size * call.output.size // x.shape[0]      # the output is (1, K, ...)
+    return counts
 
 
 def new_mask(model: nn.Module, state, density: float, method: Method | None = None):

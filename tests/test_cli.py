@@ -47,6 +47,51 @@ def test_a_toml_file_says_the_same_as_options_and_options_win(tmp_path, capsys):
     assert {(row.seed, row.protocol) for row in rows} == {(0, "one_shot")}
 
 
+@pytest.mark.parametrize(("content", "said"), [
+    ("round = [3]", "unknown setting 'round': did you mean 'rounds'?"),
+    ("rounds = [3", "is no TOML"),
+    ("rounds = 3.5", "rounds are (3.5,); expected whole numbers"),
+    ('seeds = "three"', "seeds is ('three',)"),
+    ("network = 20", "network is 20; expected a text"),
+    ('noise = "yes"', "noise is 'yes'; expected true or false"),
+    ('recipe = "short"', "recipe is 'short'; expected a table"),
+    ("[recipe]\nstep = 5", "unknown setting of recipe 'step': did you mean 'steps'?"),
+    ("[recipe]\nsteps = 5.5", "recipe.steps is 5.5; expected a whole number"),
+    ("[recipe]\nnesterov = 1", "recipe.nesterov is 1; expected true or false"),
+    ('[recipe]\nschedule = "cosin"', "cosine"),
+    ('techniques = ["lr_rewind"]', "lr_rewinding"),
+    ("workers = 2", "unknown setting 'workers'"),
+])
+def test_a_mistake_in_a_study_file_names_the_file_and_the_setting(content, said, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text(content)
+    assert run("compare", "mine.toml") == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("minirewind: mine.toml")
+    assert said in captured.err
+    assert len(captured.err.splitlines()) <= 3
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
+
+
+def test_a_dry_run_says_what_would_be_run_and_writes_nothing(tmp_path, capsys):
+    assert run("compare", "--out", tmp_path / "out", "--dry-run", *QUICK) == 0
+    out = capsys.readouterr().out
+    assert "9 results, from 9 pruned runs and 3 parts of 1 dense networks" in out
+    assert "0 of 12 runs are finished; 12 are to be run" in out
+    assert "That will take about" in out
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_run_gives_exit_code_1_after_the_table(tmp_path, capsys, monkeypatch):
+    (tmp_path / "own_broken.py").write_text("def own(trained, early, mask, schedule):\n    raise ValueError('no')\n")
+    monkeypatch.chdir(tmp_path)
+    command = ["compare", "--out", "out", *QUICK, "--protocols", "one_shot", "--techniques", "lr_rewinding"]
+    assert run(*command, "own_broken:own") == 1
+    captured = capsys.readouterr()
+    assert "learning-rate rewinding" in captured.out
+    assert "seed0-own-t18-one_shot-1.25x: ValueError: no" in captured.err
+
+
 def test_prune_ends_at_the_density_and_saves_the_network(tmp_path, capsys):
     assert run("prune", "--density", 0.5, "--recipe.steps", 20, "--out", tmp_path) == 0
     state, _ = files.read_state(tmp_path / "state.npz")
@@ -75,7 +120,11 @@ def test_prune_ends_at_the_density_and_saves_the_network(tmp_path, capsys):
     ("compare --network numpy:sum", "cannot be called"),
     ("compare --workers 0", "workers"),
     ("compare --device tpu", "cpu"),
-    ("compare --config nowhere.toml", "nowhere.toml"),
+    ("compare --recipe.step 5", "--recipe.steps"),
+    ("compare --recipe.nesterov maybe", "true or false"),
+    ("compare --only seed9-*", "seed0-dense-0"),
+    ("compare --dask tcp://127.0.0.1:1 --workers 1", "no Dask scheduler answers"),
+    ("compare digits", "study file digits"),
     ("compare nowhere.toml", "nowhere.toml"),
     ("compare --dataset cifar10 --data-dir nowhere", "minirewind fetch cifar10"),
     ("prune", "density"),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minirewind import nn, prune, train
+from minirewind import models, nn, prune, train
 from minirewind.errors import Error
 
 few = settings(max_examples=40, deadline=None)
@@ -290,6 +290,17 @@ def test_the_state_and_the_model_are_left_as_they_are():
     assert (nn.pack(model).weights == weights).all()
     assert state.mask.all()
     assert nn.pack(model).mask.all()
+
+
+def test_the_multiply_adds_of_resnet20_are_those_counted_by_hand():
+    """Stem and stage 1 on maps of 32x32, stage 2 of 16x16, stage 3 of 8x8: weights times places, layer by layer."""
+    counts = prune.layer_multiply_adds(models.resnet(20), (3, 32, 32))
+    assert counts["conv1.weight"] == 3 * 16 * 9 * 32 * 32
+    assert counts["layer1.0.downsample.0.weight"] == 16 * 16 * 32 * 32
+    assert counts["layer2.0.conv1.weight"] == 16 * 32 * 9 * 16 * 16
+    assert counts["layer3.2.conv2.weight"] == 64 * 64 * 9 * 8 * 8
+    assert counts["fc.weight"] == 64 * 10
+    assert sum(counts.values()) == 41_075_328
 
 
 @pytest.mark.parametrize("density", [0, -0.1, 1.0001, 80, math.nan, math.inf])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small_study import DATA, RECIPE, states, tiny, tiny_data, without_seconds
 
-from minirewind import files, retrain, study, train
+from minirewind import files, models, prune, retrain, study, train
 from minirewind.errors import Error
 from minirewind.study import Graph, Node, store, work
 
@@ -55,6 +55,37 @@ def test_the_papers_algorithm_is_lr_rewinding_for_the_whole_time():
     assert {(cell.technique, cell.retrain_steps) for cell in cells} == {("lr_rewinding", 12)}
 
 
+def test_iterative_runs_may_have_retraining_times_of_their_own():
+    graph = Graph(tiny(protocols=("one_shot", "iterative"), techniques=("lr_rewinding",), rounds=(2,),
+                       retrain_fractions=(0.5, 1.0), iterative_fractions=(0.25,)), 12)
+    assert [node.retrain_steps for node in graph.cells(0, "one_shot")] == [6, 12]
+    assert [node.retrain_steps for node in graph.cells(0, "iterative")] == [3, 3]
+    assert graph.cuts == [0, 6, 9, 12]
+
+
+def test_noise_makes_one_run_of_each_seed_again_on_other_batches():
+    graph = Graph(tiny(retrain_fractions=(0.25, 0.5), noise=True), 12)
+    again = [node for node in graph.nodes() if node.stream]
+    assert again == [Node(seed, 12, "lr_rewinding", "global_magnitude", 6, (0.8**3,), stream=1) for seed in (0, 1)]
+    assert {dataclasses.replace(node, stream=0) for node in again} < set(graph.nodes())
+
+
+def test_a_pattern_picks_runs_and_what_they_need():
+    names = [node.name for node in Graph(tiny(), 12).only("seed1-*round2*")]
+    assert names == ["seed1-dense-0", "seed1-dense-6", "seed1-dense-12", "seed1-lr_rewinding-t12-one_shot-1.25x",
+                     "seed1-lr_rewinding-t12-iterative-round2-1.56x"]
+    with pytest.raises(Error, match="no run of this study is called 'seed7"):
+        Graph(tiny(), 12).only("seed7-*")
+
+
+def test_what_waits_for_a_failed_node_can_never_be_run():
+    graph = Graph(tiny(seeds=1), 12)
+    nodes = graph.nodes()
+    lost = graph.waiting_for([Node(0, 12, "lr_rewinding", "global_magnitude", 12, (0.8,))], nodes)
+    assert {len(node.densities) for node in lost} == {1, 2, 3}
+    assert graph.waiting_for([nodes[0]], nodes) == set(nodes)
+
+
 def test_reinitialisation_is_one_shot_only():
     graph = Graph(tiny(protocols=("one_shot", "iterative"), techniques=("reinitialize",)), 12)
     assert {len(node.densities) for node in graph.nodes() if node.technique} == {1}
@@ -84,6 +115,9 @@ def test_the_names_of_runs_stay_what_they_are(tmp_path):
     ({"rounds": (2.5,)}, "whole numbers"),
     ({"rounds": "6"}, "whole numbers"),
     ({"protocols": ("iterative",), "techniques": ("reinitialize",)}, "one-shot only"),
+    ({"iterative_fractions": (0.0,)}, "above 0"),
+    ({"noise": True, "protocols": ("paper_algorithm",)}, "noise repeats one-shot runs"),
+    ({"seeds": True}, "seeds"),
 ])
 def test_a_study_that_cannot_be_run_is_refused_when_it_is_made(changes, said):
     with pytest.raises(Error) as refused:
@@ -153,9 +187,9 @@ def test_results_hold_one_row_for_every_pruned_run_in_grid_order(finished):
     with open(folder / "results.csv", newline="") as file:
         lines = list(csv.DictReader(file))
     assert list(lines[0]) == [
-        "network", "dataset", "protocol", "technique", "pruning", "seed", "round", "density", "compression",
+        "network", "dataset", "protocol", "technique", "pruning", "seed", "round", "stream", "density", "compression",
         "retrain_fraction", "retrain_steps", "search_steps", "dense_accuracy", "validation_accuracy", "accuracy",
-        "delta", "seconds"]
+        "delta", "multiply_adds", "dense_multiply_adds", "seconds"]
     one_shot = [("one_shot", technique, 1, seed) for technique in ("fine_tuning", "weight_rewinding", "lr_rewinding")
                 for _ in (1, 3) for seed in (0, 1)]
     iterative = [("iterative", "lr_rewinding", i, seed) for i in (1, 2, 3) for seed in (0, 1)]
@@ -171,6 +205,31 @@ def test_a_rows_numbers_fit_together(finished):
         assert row.retrain_steps == round(row.retrain_fraction * 12)
         assert row.search_steps == row.retrain_steps * row.round
     assert len({row.dense_accuracy for row in rows if row.seed == 0}) == 1
+
+
+def test_a_rows_multiply_adds_are_its_kept_weights_at_every_place_of_the_maps(finished):
+    folder, rows = finished
+    positions = {"conv1": 16, "layer1": 16, "layer2": 4, "layer3": 1, "fc": 1}      # of maps of 4x4, 2x2, 1x1
+    sizes = {layer.name: layer.stop - layer.start for layer in prune.prunable_layers(models.resnet(
+        8, 2, input_shape=(1, 4, 4), classes=3))}
+    row = next(row for row in rows if row.technique == "fine_tuning" and row.seed == 1 and row.compression > 1.5)
+    run = json.loads(next(folder.glob("runs/seed1-fine_tuning-t6-one_shot-1.95x-*/run.json")).read_text())
+    assert row.dense_multiply_adds == sum(size * positions[name.split(".")[0]] for name, size in sizes.items())
+    assert row.multiply_adds == pytest.approx(sum(
+        run["layer_densities"][name] * size * positions[name.split(".")[0]] for name, size in sizes.items()))
+
+
+def test_a_repeat_is_a_row_of_its_own_at_the_end(tmp_path):
+    small = tiny(seeds=1, rounds=(1,), protocols=("one_shot",), noise=True)
+    rows = study.run(small, tmp_path, progress=False)
+    first, again = (row for row in rows if row.technique == "lr_rewinding")
+    assert (first.stream, again.stream) == (0, 1)
+    assert rows[-1] == again
+    names = sorted(path.name for path in tmp_path.glob("runs/*lr_rewinding*"))
+    assert "1.25x-stream1-" in names[1]
+    one, other = (files.read_state(tmp_path / "runs" / name / "state.npz")[0] for name in names)
+    assert np.array_equal(one.mask, other.mask)
+    assert not np.array_equal(one.weights, other.weights)
 
 
 def test_a_studys_run_equals_the_library_called_by_hand(finished, tmp_path):
@@ -201,7 +260,7 @@ def test_a_run_keeps_its_history(finished):
 def test_what_is_done_is_not_done_again(finished, monkeypatch):
     folder, rows = finished
     before = states(folder)
-    monkeypatch.setattr(work, "execute", lambda *_: pytest.fail("a finished run was run again"))
+    monkeypatch.setattr(work, "execute", lambda *_, **__: pytest.fail("a finished run was run again"))
     assert study.run(tiny(), folder, progress=False) == rows
     assert states(folder) == before
 

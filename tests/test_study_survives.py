@@ -191,8 +191,74 @@ def test_a_state_survives_the_disk_and_its_bytes_depend_on_nothing_else(tmp_path
         assert np.array_equal(getattr(again, field.name), getattr(state, field.name))
 
 
-def test_a_run_that_diverges_stops_the_study_with_its_step_and_keeps_what_is_done(tmp_path):
+# --- What fails ------------------------------------------------------------------------------------------------------
+
+FRAGILE = """
+from minirewind import Error
+from minirewind.retrain import fine_tuning
+
+def breaks(trained, early, mask, schedule):
+    raise {mistake}
+"""
+
+
+@pytest.fixture
+def fragile(tmp_path, monkeypatch):
+    """A study of one technique that works and one that does not, and a way to mend it."""
+    path = tmp_path / "fragile_methods.py"
+
+    def write(mistake):
+        path.write_text(textwrap.dedent(FRAGILE).replace("{mistake}", mistake))
+        sys.modules.pop("fragile_methods", None)
+
+    write("Error('it broke\\nat step 3')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    yield tiny(seeds=1, rounds=(1, 2), protocols=("one_shot", "iterative"),
+               techniques=("fragile_methods:breaks", "lr_rewinding")), path
+    sys.modules.pop("fragile_methods", None)
+
+
+def test_a_run_that_fails_leaves_a_record_and_the_others_are_finished(fragile, tmp_path):
+    wanted, _ = fragile
+    with pytest.raises(study.Incomplete) as told:
+        study.run(wanted, tmp_path / "out", progress=False)
+    assert str(told.value).splitlines() == [
+        "2 failed, 1 that need what failed were left out; all other runs are finished:",
+        "seed0-breaks-t6-one_shot-1.25x: it broke at step 3", "seed0-breaks-t6-one_shot-1.56x: it broke at step 3",
+        f"{tmp_path / 'out' / 'failed'} holds the details; --retry-failed tries them again"]
+    assert [(row.technique, row.round) for row in told.value.rows] == [("lr_rewinding", i) for i in (1, 1, 1, 2)]
+    assert study.read_results(tmp_path / "out" / "results.csv") == told.value.rows
+    record = json.loads(next((tmp_path / "out" / "failed").glob("seed0-breaks-t6-one_shot-1.25x-*.json")).read_text())
+    assert "Traceback" in record["details"]
+
+
+def test_a_failed_run_is_tried_again_only_when_asked_for(fragile, tmp_path, monkeypatch):
+    wanted, path = fragile
+    with pytest.raises(study.Incomplete):
+        study.run(wanted, tmp_path / "out", progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(work, "execute", lambda *_, **__: pytest.fail("a failed run was run again"))
+        with pytest.raises(study.Incomplete, match="it broke"):
+            study.run(wanted, tmp_path / "out", progress=False)
+    path.write_text(path.read_text().replace("raise", "return fine_tuning(trained, early, mask, schedule) #"))
+    sys.modules.pop("fragile_methods")
+    rows = study.run(wanted, tmp_path / "out", progress=False, retry_failed=True)
+    assert len(rows) == 8
+    assert not list((tmp_path / "out" / "failed").iterdir())
+    assert study.run(wanted, tmp_path / "out", progress=False) == rows
+
+
+def test_a_mistake_in_a_method_of_ones_own_is_told_with_its_kind(fragile, tmp_path):
+    wanted, path = fragile
+    path.write_text(path.read_text().replace("raise", "trained.weight #"))
+    with pytest.raises(study.Incomplete, match=r"AttributeError: 'State' object has no attribute 'weight'"):
+        study.run(wanted, tmp_path / "out", workers=2, progress=False)
+
+
+def test_a_training_that_diverges_names_its_step_and_what_is_done_is_kept(tmp_path):
     wild = tiny(recipe=train.Recipe(steps=12, batch_size=8, rate=1e30), seeds=1)
-    with pytest.raises(Error, match="stopped at step"):
+    with pytest.raises(study.Incomplete, match="stopped at step"):
         study.run(wild, tmp_path, progress=False)
     assert [path.name[:13] for path in tmp_path.glob("runs/*")] == ["seed0-dense-0"]
+    assert study.read_results(tmp_path / "results.csv") == []

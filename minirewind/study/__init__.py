@@ -7,7 +7,6 @@ folder is there is not run again.
 """
 
 import dataclasses
-import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -18,42 +17,78 @@ from ..train import State
 from . import driver, work
 from .graph import Graph, Node
 from .methods import PRUNING, TECHNIQUES
+from .plan import Plan, plan
 from .progress import Progress, Publisher
-from .settings import AXES, PROTOCOLS, Study
-from .store import Row, read_results, replaced
+from .results import Results, Row, read_results
+from .settings import AXES, PROTOCOLS, Study, made, read, read_settings
+from .store import replaced
 
-__all__ = ["AXES", "PROTOCOLS", "PRUNING", "TECHNIQUES", "Graph", "Node", "Row", "Study", "emptied", "one_shot_runs",
-           "prune_to_target", "read_results", "replaced", "run"]
+__all__ = ["AXES", "PROTOCOLS", "PRUNING", "TECHNIQUES", "Graph", "Incomplete", "Node", "Plan", "Row", "Study",
+           "emptied", "made", "one_shot_runs", "plan", "prune_to_target", "read", "read_results", "read_settings",
+           "replaced", "run"]
+
+
+class Incomplete(Error):
+    """Some runs failed; what is finished is in results.csv, and here as `rows`."""
+
+    def __init__(self, message: str, rows: list[Row]):
+        super().__init__(message)
+        self.rows = rows
 
 
 def run(study: Study, folder, workers: int = 1, device: str = "cpu", progress: bool = True,
-        on_rows: Callable[[list[Row]], None] | None = None) -> list[Row]:
+        on_rows: Callable[[list[Row]], None] | None = None, *, dask: str | None = None, only: str | None = None,
+        retry_failed: bool = False) -> list[Row]:
     """Run what is missing of a study in `folder` and return the rows of all its finished runs.
 
     With more than one worker the nodes run side by side: in processes of one kernel thread each, or on a GPU in one
-    process, as branches of one captured graph. The numbers are the same. `on_rows` is called with the rows whenever
-    results.csv has been written anew.
+    process, as branches of one captured graph. With `dask`, the address or the scheduler file of a Dask scheduler, they
+    run on its workers; all of its machines must see the folder. The numbers are the same everywhere.
+
+    `on_rows` is called with the rows whenever results.csv has been written anew. `only` is a pattern of names, such as
+    "seed0-*": nothing else is run but what those runs need.
+
+    A run that fails does not stop the others. At the end `Incomplete` is raised, and says which failed and why. They
+    are not tried again but with `retry_failed`.
     """
     if workers < 1:
         raise Error(f"workers is {workers}; expected at least one")
-    together = 1 if kernels.backend(device).immediate else workers
+    together = 1 if dask or kernels.backend(device).immediate else workers
     workers = workers if together == 1 else 1
-    if workers > 1:
+    elsewhere = workers > 1 or dask is not None
+    if elsewhere:
         check_travels(study)
-    folder = Path(folder)
-    job = work.job_of(study, folder, device, 1 if workers > 1 else None)
-    b = work.bench(job)
+    folder = Path(folder).absolute()
+    job = work.job_of(study, folder, device, 1 if elsewhere else None)
+    b = work.bench(dataclasses.replace(job, device="cpu") if dask else job)     # the driver itself trains nothing there
+    nodes = b.graph.nodes() if only is None else b.graph.only(only)
     with files.claimed(folder):
         whole = Graph(b.store.open(study), b.recipe.steps)
-        missing = [node for node in b.graph.nodes() if not b.store.done(node)]
-        publish = Publisher(b.store, whole, on_rows)
-        if missing:
-            if workers > 1:
+        missing = [node for node in nodes if not b.store.done(node)]
+        failed = {} if retry_failed else {node: why for node in missing if (why := b.store.failure(node))}
+        lost = b.graph.waiting_for(failed, missing)
+        wanted = [node for node in missing if node not in lost]
+        results = Results(b.store, whole, b.multiply_adds)
+        publish = Publisher(results, on_rows)
+        if wanted:
+            crew = driver.dask(dask) if dask else driver.pool(workers) if workers > 1 else driver.here(together)
+            if workers > 1 and not dask:
                 work.warm_up(b)
-            make = functools.partial(driver.pool, workers) if workers > 1 else driver.Serial
-            with Progress(b, missing, progress) as bar:
-                driver.drive(make, workers, job, b.graph, missing, bar, publish, together)
-        return publish(final=True)
+            with Progress(b, wanted, progress) as bar:
+                failed |= driver.drive(crew, job, b.graph, wanted, bar, publish)
+        publish(final=True)
+    if failed:
+        raise Incomplete(told(b, failed, missing), results.rows())
+    return results.rows()
+
+
+def told(b: work.Bench, failed: dict[Node, str], missing: list[Node]) -> str:
+    """What to say of runs that failed: a line each, and what became of the others."""
+    others = len(b.graph.waiting_for(failed, missing)) - len(failed)
+    lines = [f"{node.name}: {' '.join(why.split())}" for node, why in failed.items()]
+    left_out = f", {others} that need what failed were left out" if others else ""
+    return "\n".join([f"{len(failed)} failed{left_out}; all other runs are finished:", *lines,
+                      f"{b.store.folder / 'failed'} holds the details; --retry-failed tries them again"])
 
 
 def prune_to_target(study: Study, folder, *, density: float | None = None, max_drop: float | None = None,
@@ -74,7 +109,10 @@ def prune_to_target(study: Study, folder, *, density: float | None = None, max_d
     def finished(node: Node) -> dict:
         if not b.store.done(node):
             with Progress(b, [node], progress) as bar:
-                driver.drive(driver.Serial, 1, job, b.graph, [node], bar, lambda: None)
+                bar.show([node])
+                if reason := work.execute(job, node, report=bar.within)[0]:
+                    raise Error(reason)
+                bar.done(node)
         return b.store.summary(node)
 
     with files.claimed(Path(folder)):
@@ -123,7 +161,7 @@ def one_shot_runs(study: Study) -> int:
 def check_travels(study: Study) -> None:
     """Networks reach the workers by import path: one defined in a notebook or a script runs with workers=1."""
     if replaced:
-        raise Error(f"workers > 1 starts new processes, and in those your own {', '.join(replaced)} would not run;\n"
+        raise Error(f"workers are new processes, and in those your own {', '.join(replaced)} would not run;\n"
                     "use workers=1")
     if not isinstance(study.network, str):
         try:
@@ -131,5 +169,5 @@ def check_travels(study: Study) -> None:
         except Error:
             found = None
         if found is not study.network or study.network.__module__ == "__main__":
-            raise Error("workers > 1 starts new processes, and they cannot import this network's function;\n"
+            raise Error("workers are new processes, and they cannot import this network's function;\n"
                         "put it into a module of its own, or use workers=1")

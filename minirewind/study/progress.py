@@ -2,28 +2,31 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
-from .graph import Graph, Node
-from .store import Row, Store
+from .graph import Node
+from .results import Results, Row
 from .work import Bench
 
 
 class Publisher:
-    """Writes results.csv when a run has finished, at most once a second."""
+    """Writes results.csv when runs have finished, at most once a second."""
 
-    def __init__(self, store: Store, graph: Graph, on_rows: Callable[[list[Row]], None] | None):
-        self.store, self.graph, self.on_rows, self.last = store, graph, on_rows, 0.0
+    def __init__(self, results: Results, on_rows: Callable[[list[Row]], None] | None):
+        self.results, self.on_rows, self.last, self.news = results, on_rows, 0.0, True
 
-    def __call__(self, final: bool = False) -> list[Row]:
-        if not final and time.monotonic() - self.last < 1:
-            return []
-        rows = self.store.rows(self.graph)
-        self.store.write_results(rows)
-        self.last = time.monotonic()
+    def add(self, node: Node) -> None:
+        """A node is finished."""
+        self.results.add(node)
+        self.news = True
+
+    def __call__(self, final: bool = False) -> None:
+        if not final and (not self.news or time.monotonic() - self.last < 1):
+            return
+        self.results.write()
+        self.last, self.news = time.monotonic(), False
         if self.on_rows is not None:
-            self.on_rows(rows)
-        return rows
+            self.on_rows(self.results.rows())
 
 
 class Progress:
@@ -33,7 +36,7 @@ class Progress:
         from tqdm import tqdm
 
         self.store, self.graph, self.steps = b.store, b.graph, 0
-        self.done, self.nodes = 0, len(missing)
+        self.finished, self.failures, self.nodes = 0, 0, len(missing)
 
         often = 0.2 if sys.stderr.isatty() else 30          # seconds; a log file wants fewer lines
         self.bar = tqdm(total=sum(map(self.graph.cost, missing)), disable=not visible, dynamic_ncols=True,
@@ -41,14 +44,23 @@ class Progress:
                         bar_format="{percentage:3.0f}% |{bar:20}| {elapsed}, {remaining} left {desc}")
 
     def show(self, running: Iterable[Node]) -> None:
-        self.bar.set_description_str(f"| {self.done} of {self.nodes} runs | {', '.join(n.name for n in running)}",
-                                     refresh=sys.stderr.isatty())
+        """Which nodes are running."""
+        names = [node.name for node in running]
+        failed = f", {self.failures} failed" if self.failures else ""
+        self.bar.set_description_str(f"| {self.finished} of {self.nodes} runs done{failed}, {len(names)} running: "
+                                     + ", ".join(names), refresh=sys.stderr.isatty())
 
-    def advance(self, node: Node) -> None:
+    def done(self, node: Node) -> None:
         """A node is done."""
-        self.done += 1
+        self.finished += 1
         self.steps += self.graph.cost(node)
         self.within(0)
+
+    def failed(self, lost: Collection[Node]) -> None:
+        """A node has failed: it and what waits for it will not be done."""
+        self.failures += 1
+        self.nodes -= len(lost) - 1
+        self.bar.total -= sum(map(self.graph.cost, lost))
 
     def within(self, steps: int) -> None:
         """So many steps of what is running are done."""

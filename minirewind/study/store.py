@@ -1,15 +1,12 @@
-"""The folder of a study: what is finished, what is half done, and the table of results."""
+"""The folder of a study: what is finished, what is half done, what failed."""
 
 import contextlib
-import csv
 import dataclasses
 import hashlib
-import io
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +15,10 @@ import numpy as np
 from .. import files
 from ..errors import Error
 from ..train import State
-from .graph import Graph, Node
-from .settings import AXES, Study
+from .graph import Node
+from .settings import Study
 
 replaced: dict[str, str] = {}       # functions that a learner's run for (see learn.py), and the hash of their source
-
-
-@dataclass(frozen=True)
-class Row:
-    """One finished pruned run, as results.csv holds it. Accuracies in percent, delta and the rest as named."""
-
-    network: str
-    dataset: str
-    protocol: str               # one_shot or iterative
-    technique: str
-    pruning: str
-    seed: int
-    round: int                  # 1 for one-shot
-    density: float              # kept share of the prunable weights
-    compression: float          # 1 / density
-    retrain_fraction: float     # t / T
-    retrain_steps: int          # of this run
-    search_steps: int           # of all rounds up to this one
-    dense_accuracy: float       # test accuracy of the same seed's dense network
-    validation_accuracy: float
-    accuracy: float             # test accuracy
-    delta: float                # accuracy - dense_accuracy, in points
-    seconds: float
 
 
 class Store:
@@ -53,12 +27,12 @@ class Store:
     study.json      what all its runs share, and the axes of its grid so far
     runs/NAME/      one folder a node, written whole or not at all: state.npz, run.json
     partial/        the latest state of long runs that are not done
+    failed/NAME.json  why a run could not be finished; it is left out until somebody asks for it again
     results.csv     one row for every finished pruned run, in grid order
     """
 
     def __init__(self, folder: Path, identity: dict):
         self.folder, self.identity = folder, identity
-        self.summaries: dict[Path, dict] = {}
         self.key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).digest()
 
     def path(self, node: Node) -> Path:
@@ -76,14 +50,12 @@ class Store:
     def summary(self, node: Node) -> dict:
         """What run.json says of a finished node, but for its history."""
         path = self.path(node) / "run.json"
-        if path not in self.summaries:
-            try:
-                self.summaries[path] = {key: value for key, value in json.loads(path.read_text()).items()
-                                        if key in ("density", "accuracy", "validation_accuracy", "seconds",
-                                                   "layer_densities")}
-            except (OSError, ValueError, AttributeError) as reason:
-                raise files.damaged(path, reason) from reason
-        return self.summaries[path]
+        try:
+            run = json.loads(path.read_text())
+            return {key: run[key] for key in ("density", "accuracy", "validation_accuracy", "seconds",
+                                              "layer_densities")}
+        except (OSError, ValueError, KeyError, TypeError) as reason:
+            raise files.damaged(path, reason) from reason
 
     def save(self, node: Node, state: State, summary: dict) -> None:
         """Write the node's folder under another name, then rename it: it is there whole, or not at all."""
@@ -96,11 +68,35 @@ class Store:
             temporary.chmod(0o755)
             if not self.done(node):
                 shutil.rmtree(path, ignore_errors=True)         # what somebody left of an older one
-                temporary.rename(path)
+                try:
+                    temporary.rename(path)
+                except OSError:
+                    if not self.done(node):         # else another worker was faster, and its bits are the same
+                        raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        self.partial_path(node).unlink(missing_ok=True)
+        for path in (self.partial_path(node), self.progress_path(node), self.failure_path(node)):
+            path.unlink(missing_ok=True)
+
+    def failure_path(self, node: Node) -> Path:
+        return self.folder / "failed" / f"{self.path(node).name}.json"
+
+    def save_failure(self, node: Node, reason: str, details: str) -> None:
+        """Note that a node cannot be finished: why, in a line or two, and the whole traceback."""
+        self.failure_path(node).parent.mkdir(exist_ok=True)
+        record = {"name": node.name, "reason": reason, "details": details}
+        files.write_atomically(self.failure_path(node), (json.dumps(record, indent=1) + "\n").encode())
         self.progress_path(node).unlink(missing_ok=True)
+
+    def failure(self, node: Node) -> str:
+        """Why the node failed when it was last run; empty where it did not."""
+        try:
+            return json.loads(self.failure_path(node).read_text())["reason"]
+        except FileNotFoundError:
+            return ""
+        except (OSError, ValueError, KeyError, TypeError) as reason:
+            raise Error(f"{self.failure_path(node)} cannot be read ({reason!r}); delete it, and the run is tried "
+                        "again") from reason
 
     def partial_path(self, node: Node) -> Path:
         return self.folder / "partial" / f"{self.path(node).name}.npz"
@@ -130,66 +126,37 @@ class Store:
             return state, json.loads(str(more["history"]))
         return None, []
 
-    def open(self, study: Study) -> Study:
-        """Claim the folder for this identity and widen its axes by this study's; what the folder holds altogether."""
+    def widened(self, study: Study) -> Study:
+        """What the folder holds altogether with this study; an Error where it holds results of other settings."""
         path = self.folder / "study.json"
-        axes: dict[str, Any] = {name: getattr(study, name) for name in AXES} | {"seeds": study.seed_list}
-        if path.exists():
-            try:
-                known = json.loads(path.read_text())
-                before = {name: tuple(known["axes"][name]) for name in axes}
-            except (ValueError, KeyError, TypeError) as reason:
-                raise Error(f"{path} cannot be read ({reason!r}); it says what the results beside it are of.\n"
-                            f"Restore it, or choose another folder with --out") from reason
-            for name, value in self.identity.items():
-                for key, there, here in differences(name, known.get(name), value):
-                    raise Error(f"{self.folder} holds results of other settings: {key} is {_brief(there)} there, "
-                                f"{_brief(here)} here.\nChoose another folder with --out, or delete that one")
-            axes = {name: (*before[name], *(v for v in values if v not in before[name]))
-                    for name, values in axes.items()}
-        elif self.folder.exists() and (self.folder / "results.csv").exists():
-            raise Error(f"{self.folder} holds a results.csv but no study.json; choose another folder with --out")
-        for leftover in self.folder.glob("runs/.writing-*"):            # of a process that was killed
-            shutil.rmtree(leftover, ignore_errors=True)
-        content = json.dumps(self.identity | {"axes": axes}, indent=1) + "\n"
-        if not path.exists() or path.read_text() != content:
-            files.write_atomically(path, content.encode())
+        if not path.exists():
+            if (self.folder / "results.csv").exists():
+                raise Error(f"{self.folder} holds a results.csv but no study.json; choose another folder with --out")
+            return study
+        try:
+            known = json.loads(path.read_text())
+            before = {"iterative_fractions": known["axes"]["retrain_fractions"]} | known["axes"]
+            axes: dict[str, Any] = {name: tuple(dict.fromkeys((*before[name], *values)))
+                                    for name, values in study.axes.items()}
+        except (ValueError, KeyError, TypeError) as reason:
+            raise Error(f"{path} cannot be read ({reason!r}); it says what the results beside it are of.\n"
+                        f"Restore it, or choose another folder with --out") from reason
+        for name, value in self.identity.items():
+            for key, there, here in differences(name, known.get(name), value):
+                raise Error(f"{self.folder} holds results of other settings: {key} is {_brief(there)} there, "
+                            f"{_brief(here)} here.\nChoose another folder with --out, or delete that one")
         return dataclasses.replace(study, **axes)
 
-    def rows(self, graph: Graph) -> list[Row]:
-        """The finished runs of the folder, in grid order."""
-        dense: dict[int, dict] = {}
-        rows = []
-        for protocol, node in graph.grid():
-            if not self.done(node):
-                continue
-            if node.seed not in dense:
-                dense[node.seed] = self.summary(graph.dense(node.seed, graph.steps))
-            run, accuracy = self.summary(node), dense[node.seed]["accuracy"]
-            rows.append(Row(
-                self.identity["network"], self.identity["dataset"], protocol, node.technique, node.pruning, node.seed,
-                len(node.densities), round(run["density"], 8), round(1 / run["density"], 4),
-                round(node.retrain_steps / graph.steps, 6), graph.cost(node), graph.cost(node) * len(node.densities),
-                round(accuracy, 4), round(run["validation_accuracy"], 4), round(run["accuracy"], 4),
-                round(run["accuracy"] - accuracy, 4), round(run["seconds"], 2)))
-        return rows
-
-    def write_results(self, rows: Iterable[Row]) -> None:
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(field.name for field in dataclasses.fields(Row))
-        writer.writerows(dataclasses.astuple(row) for row in rows)
-        files.write_atomically(self.folder / "results.csv", buffer.getvalue().encode())
-
-
-def read_results(path: Path) -> list[Row]:
-    """The rows of a results.csv."""
-    fields = dataclasses.fields(Row)
-    try:
-        with open(path, newline="") as file:
-            return [Row(**{f.name: f.type(line[f.name]) for f in fields}) for line in csv.DictReader(file)]  # type: ignore[operator]
-    except (OSError, KeyError, TypeError, ValueError) as reason:
-        raise Error(f"{path} is no results.csv of a study ({reason!r})") from reason
+    def open(self, study: Study) -> Study:
+        """Claim the folder for this identity, and note what it holds altogether with this study."""
+        whole = self.widened(study)
+        for leftover in self.folder.glob("runs/.writing-*"):            # of a process that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
+        path = self.folder / "study.json"
+        content = json.dumps(self.identity | {"axes": whole.axes}, indent=1) + "\n"
+        if not path.exists() or path.read_text() != content:
+            files.write_atomically(path, content.encode())
+        return whole
 
 
 def differences(name: str, there, here) -> Iterator[tuple[str, Any, Any]]:

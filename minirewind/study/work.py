@@ -1,11 +1,14 @@
 """One node: from the states before it to its own folder. What a worker does."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
+import threading
 import time
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import numpy as np
 
 from .. import data as datasets
 from .. import kernels, models, nn, prune, retrain, train
+from ..errors import Error
 from ..train import Record, State
 from . import methods
 from .graph import Graph, Node
@@ -67,15 +71,17 @@ class Bench:
             "recipe": dataclasses.asdict(self.recipe),
             "numerics": NUMERICS,
         })
-        if job.threads is not None:
-            kernels.set_threads(job.threads)
-
 
     def models(self, count: int) -> list[nn.Module]:
         """As many networks for runs side by side."""
         while len(self.several) < count:
             self.several.append(self.build())
         return self.several[:count]
+
+    @functools.cached_property
+    def multiply_adds(self) -> dict[str, int]:
+        """Those of each layer of the dense network, for one image."""
+        return prune.layer_multiply_adds(self.model, self.data.input_shape)
 
 
 bench = functools.lru_cache(maxsize=1)(Bench)
@@ -91,29 +97,62 @@ def fingerprint(data: datasets.Data) -> str:
     return digest.hexdigest()[:16]
 
 
-def execute(job: Job, *nodes: Node, report: Callable[[int], None] | None = None) -> None:
+one_at_a_time = threading.Lock()        # the bench's networks, where an executor runs several threads of a process
+
+
+def execute(job: Job, *nodes: Node, report: Callable[[int], None] | None = None) -> list[str]:
     """Run one node, or several side by side on a GPU, from the states before each to its own folder.
 
-    `report` is told how many steps of them are done; without it a file beside the folder is.
+    What cannot be trained (a NaN, a mistake in a method of one's own) leaves a record in failed/. Returned is for each
+    node why it failed, empty where it did not. A file that cannot be read or written is raised: that is no property of
+    the node. `report` is told how many steps of the nodes are done.
     """
-    b = bench(job)
-    trainings = [Training(b, node, model) for node, model in zip(nodes, b.models(len(nodes)))]
+    with one_at_a_time:
+        if job.threads is not None:
+            kernels.set_threads(job.threads)
+        b = bench(job)
+        if len(nodes) > 1 and attempt(b, nodes, report) is None:
+            return [""] * len(nodes)
+        reasons = []                                    # one by one: of several, this shows which of them fails
+        for node in nodes:
+            reason, why = attempt(b, [node], report), ""
+            if reason is not None:
+                why = str(reason) if isinstance(reason, Error) else f"{type(reason).__name__}: {reason}"
+                b.store.save_failure(node, why, "".join(traceback.format_exception(reason)))
+            reasons.append(why)
+        return reasons
 
+
+def attempt(b: Bench, nodes: Sequence[Node], report: Callable[[int], None] | None) -> Exception | None:
+    """Train nodes side by side and write their folders, or return what has gone wrong in the training."""
+    trainings = [Training(b, node, model) for node, model in zip(nodes, b.models(len(nodes)))]
+    try:
+        together(trainings, report)
+        results = [training.result() for training in trainings]
+    except OSError:
+        raise
+    except Exception as reason:
+        return reason
+    for training, (state, summary) in zip(trainings, results):
+        b.store.save(training.node, state, summary)
+    return None
+
+
+def together(trainings: "list[Training]", report: Callable[[int], None] | None) -> None:
+    """Train one, or several side by side, to the end."""
     def note(training: Training, record: Record) -> None:
         training.note(record)
         if report is not None:
             report(sum(each.steps for each in trainings))
 
-    if len(nodes) == 1:
+    if len(trainings) == 1:
         for record in trainings[0].alone():
             note(trainings[0], record)
-    else:
-        runs = {run: training for training in trainings if (run := training.run()) is not None}
-        for left in sorted({run.left for run in runs}):           # what was interrupted may have come further
-            for run, record in train.train_together([run for run in runs if run.left == left]):
-                note(runs[run], record)
-    for training in trainings:
-        training.finish()
+        return
+    runs = {run: training for training in trainings if (run := training.run()) is not None}
+    for left in sorted({run.left for run in runs}):               # what was interrupted may have come further
+        for run, record in train.train_together([run for run in runs if run.left == left]):
+            note(runs[run], record)
 
 
 class Training:
@@ -127,18 +166,21 @@ class Training:
         self.first, self.steps = node.step - b.graph.cost(node), 0
         self.saved = self.told = self.clock = time.perf_counter()
         self.validate = b.validation(model)           # kept: on a GPU it is a captured graph
-        if node.technique:
-            self.technique = methods.bound("technique", node.technique, model, b.data, b.recipe, node.seed)
-            self.method = methods.bound("pruning method", node.pruning, model, b.data, b.recipe, node.seed)
+
+    def methods(self) -> tuple[Callable, Callable]:
+        """The technique and the pruning method, with what they ask for."""
+        run = self.model, self.b.data, self.b.recipe, self.node.seed
+        return methods.bound("technique", self.node.technique, *run), methods.bound("pruning method", self.node.pruning,
+                                                                                    *run)
 
     def alone(self) -> Iterator[Record]:
         """Its records, one after another, as it trains."""
         b, node = self.b, self.node
         if node.technique:
-            trained, early = self.before
+            (trained, early), (technique, method) = self.before, self.methods()
             return retrain.one_round(
-                self.model, b.data, b.recipe, trained, early, self.technique, node.densities[-1], seed=node.seed,
-                round=len(node.densities), method=self.method, resume=self.resumed)
+                self.model, b.data, b.recipe, trained, early, technique, node.densities[-1], seed=node.seed,
+                round=len(node.densities), stream=node.stream, method=method, resume=self.resumed)
         if not node.step:
             return iter(())
         return train.train(self.model, b.data, b.recipe, **self.dense())
@@ -149,9 +191,10 @@ class Training:
         if not node.step:
             return None
         if node.technique:
-            trained, early = self.before
-            settings = {"seed": node.seed, "round": len(node.densities), **retrain.round_settings(
-                self.model, b.recipe, trained, early, self.technique, node.densities[-1], self.method, self.resumed)}
+            (trained, early), (technique, method) = self.before, self.methods()
+            settings = {"seed": node.seed, "round": len(node.densities), "stream": node.stream,
+                        **retrain.round_settings(self.model, b.recipe, trained, early, technique, node.densities[-1],
+                                                 method, self.resumed)}
         else:
             settings = self.dense()
         return train.Run(self.model, b.data, b.recipe, **settings)
@@ -179,10 +222,10 @@ class Training:
             b.store.save_partial(self.node, State.copy(self.model), self.history)
             self.saved = now
 
-    def finish(self) -> None:
-        """Write the node's folder."""
+    def result(self) -> tuple[State, dict]:
+        """The state it has ended in, and what run.json says."""
         state = State.copy(self.model)
-        self.b.store.save(self.node, state, {
+        return state, {
             "name": self.node.name,
             "settings": dataclasses.asdict(self.node),
             "density": prune.density(state.mask, nn.pack(self.model).prunable),
@@ -191,7 +234,7 @@ class Training:
             "validation_accuracy": self.validate(),
             "seconds": sum(record["seconds"] for record in self.history),
             "history": self.history,
-        })
+        }
 
 
 def warm_up(b: Bench) -> None:
@@ -206,6 +249,7 @@ def warm_up(b: Bench) -> None:
     for density in (1, smallest):
         start = State.copy(b.model.initialise(0))
         start = start.masked(prune.new_mask(b.model, start, density), step=0)
-        for _ in train.train(b.model, b.data, b.recipe, seed=0, start=start, stop=1):
-            train.evaluate(b.model, few)
+        with contextlib.suppress(Error):                # a NaN is told by the run it happens in
+            for _ in train.train(b.model, b.data, b.recipe, seed=0, start=start, stop=1):
+                train.evaluate(b.model, few)
 
