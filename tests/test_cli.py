@@ -123,7 +123,6 @@ def test_prune_ends_at_the_density_and_saves_the_network(tmp_path, capsys):
     ("compare --recipe.step 5", "--recipe.steps"),
     ("compare --recipe.nesterov maybe", "true or false"),
     ("compare --only seed9-*", "seed0-dense-0"),
-    ("compare --dask tcp://127.0.0.1:1 --workers 1", "no Dask scheduler answers"),
     ("compare digits", "study file digits"),
     ("compare nowhere.toml", "nowhere.toml"),
     ("compare --dataset cifar10 --data-dir nowhere", "minirewind fetch cifar10"),

@@ -80,3 +80,11 @@ def test_a_lost_scheduler_ends_the_study_and_the_same_call_continues_it_anywhere
     rows = study.run(tiny(), tmp_path / "out", progress=False)
     assert without_seconds(rows) == without_seconds(finished[1])
     assert states(tmp_path / "out") == states(finished[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nowhere.json"])
+def test_a_scheduler_that_does_not_answer_is_a_message_and_the_folder_is_left_alone(tmp_path, address):
+    with pytest.raises(Error, match="no Dask scheduler answers"):
+        study.run(tiny(), tmp_path / "out", dask=address, progress=False)
+    assert not (tmp_path / "out").exists()

@@ -6,6 +6,7 @@ of its settings and of the states before it, and leaves one folder with its fina
 folder is there is not run again.
 """
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable
@@ -62,7 +63,8 @@ def run(study: Study, folder, workers: int = 1, device: str = "cpu", progress: b
     job = work.job_of(study, folder, device, 1 if elsewhere else None)
     b = work.bench(dataclasses.replace(job, device="cpu") if dask else job)     # the driver itself trains nothing there
     nodes = b.graph.nodes() if only is None else b.graph.only(only)
-    with files.claimed(folder):
+    crew = driver.dask(dask) if dask else driver.pool(workers) if workers > 1 else driver.here(together)
+    with contextlib.closing(crew), files.claimed(folder):
         whole = Graph(b.store.open(study), b.recipe.steps)
         missing = [node for node in nodes if not b.store.done(node)]
         failed = {} if retry_failed else {node: why for node in missing if (why := b.store.failure(node))}
@@ -71,7 +73,6 @@ def run(study: Study, folder, workers: int = 1, device: str = "cpu", progress: b
         results = Results(b.store, whole, b.multiply_adds)
         publish = Publisher(results, on_rows)
         if wanted:
-            crew = driver.dask(dask) if dask else driver.pool(workers) if workers > 1 else driver.here(together)
             if workers > 1 and not dask:
                 work.warm_up(b)
             with Progress(b, wanted, progress) as bar:

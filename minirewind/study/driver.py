@@ -3,6 +3,7 @@
 import concurrent.futures as futures
 import heapq
 import itertools
+import json
 import multiprocessing
 import os
 import signal
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..errors import Error
@@ -88,9 +90,10 @@ def dask(address: str) -> Crew:
     except ImportError:
         raise Error("Dask is not installed; it comes with: pip install 'minirewind[cluster]'") from None
     try:
-        client = (distributed.Client(address, timeout=30) if "://" in address
-                  else distributed.Client(scheduler_file=address, timeout=30))
-    except (OSError, ValueError) as reason:
+        if "://" not in address:
+            address = json.loads(Path(address).read_text())["address"]
+        client = distributed.Client(address, timeout=10)
+    except (OSError, ValueError, KeyError, TypeError) as reason:
         raise Error(f"no Dask scheduler answers at {address!r} ({reason}); expected tcp://host:port, or the file that "
                     "dask scheduler --scheduler-file has written") from reason
     asked = [-1.0, 0]
@@ -196,5 +199,4 @@ def drive(crew: Crew, job: Job, graph: Graph, nodes: list[Node], bar: Progress, 
         raise
     finally:
         executor.shutdown(wait=False)
-        crew.close()
     return failed
