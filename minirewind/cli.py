@@ -32,7 +32,9 @@ def compare(options) -> None:
 
     wanted = study.made(settings(options), options.study or "")
     folder = Path(options.out or f"results/{Path(options.study or 'compare').stem}")
-    workers = options.workers or WORKERS.get(options.device) or os.cpu_count() or 1
+    workers = options.workers
+    if workers is None:
+        workers = WORKERS.get(options.device) or os.cpu_count() or 1
     if options.dry_run:
         print(study.plan(wanted, folder, workers, options.device, only=options.only))
         return
