@@ -108,6 +108,47 @@ def sums(dz, row, column, number):
     return _shown(figure)
 
 
+def masking(weights, mask):
+    """A row of weights, the mask below it, and what is left below both; what is pruned is pale."""
+    plt = _pyplot()
+    figure, axis = plt.subplots(figsize=(0.62 * (len(weights) + 3), 2.4), layout="constrained")
+    rows = {"weights": weights, "mask": mask, "what is left": np.where(mask, weights, 0)}
+    for number, (name, row) in enumerate(rows.items()):
+        for place, (value, kept) in enumerate(zip(row, mask)):
+            gone = number > 0 and not kept
+            _cell(axis, place, -1.4 * number, value, "white" if gone else "#fdd9b5", "#aaaaaa" if gone else INK,
+                  PALE if gone else INK)
+        axis.text(-0.3, -1.4 * number + 0.5, name, ha="right", va="center", fontsize=10, color=INK)
+    axis.set(xlim=(-3, len(weights) + 0.2), ylim=(-3, 1.2), aspect="equal")
+    axis.axis("off")
+    return _shown(figure)
+
+
+def cursors(schedule, steps: int, plans: dict[str, tuple[int, int, int, Callable[[int], float]]]):
+    """The learning rates of a dense run of `steps` steps, grey, and for each plan of retraining three cursors on them.
+
+    A plan is (the step its weights are from, the step it starts at, the step it stops at, its rates).
+    """
+    plt = _pyplot()
+    figure, axes = plt.subplots(1, len(plans), figsize=(3.6 * len(plans), 3.2), sharey=True, squeeze=False,
+                                layout="constrained")
+    for axis, (name, (origin, start, stop, rate)) in zip(axes.flat, plans.items()):
+        whole, again = np.arange(steps), np.arange(start, stop)
+        axis.step(whole, [schedule(int(step)) for step in whole], where="post", color="#bbbbbb", linewidth=5)
+        axis.step(again, [rate(int(step)) for step in again], where="post", color=WARM, linewidth=2)
+        low = schedule(steps - 1) / 8
+        axis.plot([origin, origin], [low, schedule(min(origin, steps - 1))], color=COOL, linewidth=1, linestyle=":")
+        axis.plot([origin], [low], "^", color=COOL, markersize=11, clip_on=False)
+        axis.plot([start], [rate(start)], "o", color=WARM, markersize=8)
+        axis.plot([stop], [rate(stop - 1)], "s", color=INK, markersize=6)
+        axis.set(yscale="log", ylim=(low, 2 * schedule(0)), xlim=(-0.03 * steps, 1.05 * steps))
+        axis.set(title=name, xlabel="step")
+    axes.flat[0].set_ylabel("learning rate")
+    figure.supxlabel("blue triangle: the weights are from here     orange: the rates     black square: it stops here",
+                     fontsize=9)
+    return _shown(figure)
+
+
 def graph(result: Tensor, upto: int | None = None, **names: Tensor):
     """The graph of a computation, leaves below, each tensor with the operation that made it.
 
