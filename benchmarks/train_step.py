@@ -2,11 +2,13 @@
 
     python benchmarks/train_step.py --network resnet20 --batch 128 --threads 2 --against torch
     python benchmarks/train_step.py --density 0.05 --mask uniform --against torch --json step.json
+    python benchmarks/train_step.py --device gpu --replicas 8 --against torch
 
 Both train the same network from the same weights on the same batch, which lies in memory in the order each likes best.
 PyTorch runs eagerly and compiled (where torch.compile works), in NCHW and channels_last; the fastest counts. The
 candidates take turns; turns during which the machine was busy are thrown away. ratio = PyTorch's time / ours: above 1
-we are faster. Making the batch (crop, flip, normalise) is a row of its own.
+we are faster. Making the batch (crop, flip, normalise) is a row of its own. On a GPU the step is captured, PyTorch is
+also timed as one graph of the whole step, and benchmarks/gpu.py tells how.
 """
 
 import argparse
@@ -21,7 +23,7 @@ from minirewind import kernels
 from minirewind.tensor import Tensor
 
 
-def main():
+def parse(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", default="resnet20")
     parser.add_argument("--batch", type=int, default=128)
@@ -35,11 +37,32 @@ def main():
     parser.add_argument("--against", choices=("torch",))
     parser.add_argument("--compile", action="store_true", help="time torch.compile too (it compiles for a minute)")
     parser.add_argument("--seconds", type=float, default=60, help="the longest time to measure")
+    parser.add_argument("--turns", type=int, default=15, help="how often each is timed, at most (GPU)")
+    parser.add_argument("--precision", choices=("tf32", "fp32"), default="tf32", help="of both sides (GPU)")
+    parser.add_argument("--ways", nargs="+", default=["eager", "graph", "reduce-overhead", "max-autotune"],
+                        help="which of PyTorch's, in NCHW and channels_last (GPU)")
+    parser.add_argument("--replicas", type=int, default=1, help="networks side by side in one graph (GPU)")
+    parser.add_argument("--launches", type=int, help="only so many steps, not captured, not timed: to profile (GPU)")
     parser.add_argument("--json")
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
 
+
+def main():
+    options = parse()
     kernels.set_threads(options.threads)
     data = common.images(options)
+    if options.device in ("gpu", "emulated"):
+        import gpu
+        if options.launches:
+            return gpu.launch_by_launch(options, data)
+        print(f"{options.network}, batch {options.batch}, {options.precision}, device {options.device}")
+        more, steps = gpu.measure(options, data)
+        for name, measured in steps.items():
+            print(f"{name:36s}{measured}")
+        for name, value in more.items():
+            if "ratio" in name or "floor" in name:
+                print(f"{name:36s}{value:9.3f}")
+        return common.write(common.record(options, steps, **more), options.json)
     model = mr.models.build(options.network, input_shape=data.input_shape, classes=10).to(options.device)
     common.mask(model, options)
     clock = mr.train.Clock(seed=0, stream=0, round=0, batch_size=options.batch)

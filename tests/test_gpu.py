@@ -904,7 +904,28 @@ def test_without_cupy_or_without_a_card_there_is_one_sentence(doubled, monkeypat
         card.find_cupy()
 
 
-# The compiler for real cards ------------------------------------------------------------------------------------------
+# The compilers for real cards -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", sources.names())
+@pytest.mark.parametrize("architecture", ["sm_75", "sm_80", "sm_90"])
+def test_kernels_compile_as_cupy_compiles_them(file, architecture):
+    """By NVRTC, which has no headers of the C library, with the options that card.py and CuPy give it."""
+    nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc", reason="CuPy is not installed")
+    try:
+        nvrtc.getVersion()
+    except Exception as reason:
+        pytest.skip(f"NVRTC is not installed: {reason}")
+    program = nvrtc.createProgram(sources.text(file), f"{file}.cu", (), ())
+    try:
+        nvrtc.compileProgram(program, (*card.OPTIONS, "-ftz=true", f"-arch={architecture}"))
+    except Exception:
+        assert (file, architecture) == ("tensor_cores", "sm_75"), nvrtc.getProgramLog(program)
+    else:
+        assert nvrtc.getCUBIN(program)
+        assert "warning" not in nvrtc.getProgramLog(program)
+        assert (file, architecture) != ("tensor_cores", "sm_75")
 
 
 @pytest.mark.slow

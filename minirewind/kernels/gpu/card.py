@@ -1,8 +1,9 @@
 """The real card, through CuPy: who compiles and launches, and the captured step.
 
-This file has not run on a card yet. What can be seen without one has been: the kernels compile for cards 8.0 and 9.0
-and compute the right numbers on the emulated device, whose host code is the same; tests/cupy_double.py stands in for
-CuPy where the calls of this file are tested, the captured step among them.
+This file has not run on a card yet. What can be seen without one has been: the kernels compile for cards 7.5, 8.0 and
+9.0 and compute the right numbers on the emulated device, whose host code is the same; tests/cupy_double.py stands in
+for CuPy where the calls of this file are tested, the captured steps among them. benchmarks/gpu_session.py is what to
+run where there is a card.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ from ... import errors
 from . import sources
 from .host import Gpu
 
+OPTIONS = ("-std=c++17",)
 LEAST = 70              # the compute capability from which on the threads of a warp may diverge at a shuffle
 LEAST_OF_CUDA_13 = 75   # whose compiler knows no older cards
 TENSOR_CORES = 80       # and from which on tensor cores multiply TF32
@@ -78,7 +80,7 @@ class Card(Gpu):
         if name == "tensor_cores" and self.capability < TENSOR_CORES:
             raise errors.Error(f"precision tf32 needs tensor cores, of compute capability {TENSOR_CORES / 10} or more; "
                                f'this card has {self.capability / 10}: leave precision at "fp32"')
-        return self.cupy.RawModule(code=sources.text(name), options=("-std=c++17",))
+        return self.cupy.RawModule(code=sources.text(name), options=OPTIONS)
 
     def asarray(self, data, dtype=None):
         """`data` on the card. One number is no copy but a launch that carries it, and so may be recorded."""
