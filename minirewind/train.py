@@ -1,5 +1,6 @@
 """Training: the state of a run, the step, and the one visible loop."""
 
+import functools
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -298,6 +299,10 @@ class Evaluation:
         self.full_batch = self.backend.capture(
             lambda: self.score(*datasets.in_order(self.split, self.clock, self.backend)))
 
+    def rest(self, start: int) -> None:
+        """The last images, which fill no batch; a GPU that is asked once only records nothing."""
+        self.score(*datasets.whole(self.split, start, len(self.split), self.backend))
+
     def score(self, images, labels) -> None:
         """Count the images that are recognised."""
         scores = self.model(Tensor(images, **self.kind)).data                                   # (n, K)
@@ -314,7 +319,7 @@ class Evaluation:
                 self.clock.step = batch
                 self.full_batch()
             if full * self.batch_size < len(self.split):
-                self.score(*datasets.whole(self.split, full * self.batch_size, len(self.split), self.backend))
+                self.backend.capture(functools.partial(self.rest, full * self.batch_size))()
         return 100 * int(self.correct) / len(self.split)
 
     def steps(self) -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minirewind import Error, data, files, functional, kernels, models, nn, prune, retrain, study, tensor, train
+from minirewind import Error, cli, data, files, functional, kernels, models, nn, prune, retrain, study, tensor, train
 from minirewind.kernels import hashing
 from minirewind.kernels.gpu import sources
 from minirewind.tensor import Tensor
@@ -865,12 +865,57 @@ def test_images_on_the_card_go_with_those_on_the_host_emulated(doubled):
     assert not backend._resident
 
 
-def test_full_memory_is_one_sentence_emulated(doubled):
+def test_full_memory_is_one_sentence_emulated(doubled, monkeypatch):
     def step():
         raise doubled.OutOfMemoryError("Out of memory allocating 512 bytes")
 
-    with pytest.raises(Error, match="smaller batch"):
-        kernels.backend("gpu").capture(step)()
+    backend = kernels.backend("gpu")
+    with pytest.raises(Error, match=r"512 bytes.*\ntry a smaller batch"):
+        backend.capture(step)()
+    with pytest.raises(Error, match="fewer runs side by side"):
+        backend.capture(step, step)()
+    monkeypatch.setattr(doubled, "asarray", lambda data: step())
+    with pytest.raises(Error, match="fewer images"):
+        Tensor(np.ones(3), device="gpu")
+
+
+def test_a_recording_for_which_memory_runs_out_is_not_used_emulated(doubled, capsys):
+    """CuPy may then have given back memory that was recorded already."""
+    backend, done = kernels.backend("gpu"), []
+    step = backend.capture(lambda: done.append(backend.asarray(1.0)))
+    step()
+    step.pools[0].total_bytes = iter([100, 50]).__next__
+    step()
+    step()
+    assert step.graph is None
+    assert len(done) == 4
+    assert "nearly full" in capsys.readouterr().err
+
+
+def test_a_cupy_that_cannot_compile_is_one_sentence_emulated(doubled, monkeypatch):
+    def no_library(self):
+        raise RuntimeError("CuPy failed to load libnvrtc.so.13")
+
+    monkeypatch.setattr(doubled.RawModule, "compile", no_library)
+    with pytest.raises(Error, match=r"libnvrtc.so.13\);\npip install 'minirewind\[gpu12\]'"):
+        card.Card()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["compare", "prune"])
+def test_the_command_line_works_on_a_card_emulated(doubled, tmp_path, capsys, verb):
+    """The embedded digits, a few steps; rows and state as on the CPU's reference, to rounding."""
+    pytest.importorskip("jsonargparse")
+    more = {"compare": ["--seeds", "1", "--rounds", "2", "--protocols", "one_shot", "--techniques", "lr_rewinding"],
+            "prune": ["--density", "0.7"]}[verb]
+    for device in "gpu", "reference":
+        cli.main([verb, "--device", device, "--network", "lenet_300_100", "--recipe.steps", "2", "--recipe.batch_size",
+                  "4", "--out", str(tmp_path / device), *more])
+    assert "graph" in doubled.launches
+    ours, exact = (sorted((tmp_path / device / "runs").glob("*/state.npz")) for device in ("gpu", "reference"))
+    assert [path.parent.name for path in ours] == [path.parent.name for path in exact]
+    for a, b in zip(ours, exact):
+        assert error(files.read_state(a)[0].weights, files.read_state(b)[0].weights) < 1e-4
 
 
 @pytest.mark.parametrize(("cuda", "version", "said"), [

@@ -73,6 +73,24 @@ class Card(Gpu):
         self.stream = self.cupy.cuda.Stream(non_blocking=True)
         self.stream.use()
         super().__init__()
+        self.find_compiler()
+
+    def find_compiler(self) -> None:
+        """Compile the smallest file now: what CuPy misses is then told before any work is done."""
+        try:
+            self.compile("update").compile()
+        except Exception as reason:
+            raise errors.Error(f"device gpu compiles its kernels with CuPy, which cannot ({str(reason)[:200]});\n"
+                               "pip install 'minirewind[gpu12]' or 'minirewind[gpu13]' brings what it needs: take the CUDA "
+                               "version that nvidia-smi shows") from reason
+
+    @contextlib.contextmanager
+    def telling_of_full_memory(self, advice: str):
+        """What happens inside may find the card's memory full: then an Error says so."""
+        try:
+            yield
+        except self.cupy.cuda.memory.OutOfMemoryError as reason:
+            raise errors.Error(f"the card's memory is full ({reason});\ntry {advice}") from None
 
     @functools.cache    # noqa: B019  (there is one backend for the whole process)
     def compile(self, name: str):
@@ -91,7 +109,8 @@ class Card(Gpu):
             return self.cupy.full((), data.item(), data.dtype)
         if self.capturing:
             raise Uncapturable(f"an array of shape {data.shape} comes from the host in every step")
-        return self.cupy.asarray(data)
+        with self.telling_of_full_memory("a smaller network, fewer images, or another program's end: see nvidia-smi"):
+            return self.cupy.asarray(data)
 
     def to_host(self, array) -> np.ndarray:
         """A copy on the host; waits for all work that was asked for before."""
@@ -139,17 +158,14 @@ class Captured:
 
     def __call__(self) -> None:
         self.calls += 1
-        try:
+        fewer = "fewer runs side by side (--workers), " if len(self.branches) > 1 else ""
+        with self.card.telling_of_full_memory(f"{fewer}a smaller batch, or a smaller network"):
             if self.calls == 2:
                 self.graph = self.record()
             if self.graph is not None:
                 self.graph.launch(self.main)
             else:
                 self.run(side_by_side=False)
-        except self.card.cupy.cuda.memory.OutOfMemoryError as reason:
-            fewer = "fewer runs side by side, " if len(self.branches) > 1 else ""
-            raise errors.Error(f"the card's memory is full ({reason});\n"
-                               f"try {fewer}a smaller batch, or a smaller network") from None
 
     def run(self, side_by_side: bool) -> None:
         """Ask for all steps, each on its own stream, behind what the main stream has done so far; which waits for all.
