@@ -39,6 +39,7 @@ alive = weakref.WeakSet()           # the arrays that own their memory
 recording = None                    # the Recording that takes place
 launches = []                       # what was launched, by name
 copies = []                         # the sizes of the copies from the host
+lay_out_anew = False                # whether results lie in C order, as CuPy's do, and not as their inputs, NumPy's way
 allocators = [None]                 # the pool that new memory comes from, the last one; None: CuPy's own
 
 
@@ -117,6 +118,8 @@ def call(function, *arguments, **settings):
         return type(result)(settle(r, arguments) for r in result)
     result = settle(result, arguments)
     if isinstance(result, ndarray) and result.base is None:
+        if lay_out_anew and function is not astype:
+            result.a = np.asarray(result.a, order="C")
         memory = result.a                       # not the array: whoever drops that gives its memory back
 
         def again():
@@ -186,7 +189,13 @@ class ndarray:
         self.a[...] = values
 
 
+def astype(array, *arguments, **settings):
+    return array.astype(*arguments, **settings)
+
+
 def method(name):
+    if name == "astype":
+        return lambda self, *arguments, **settings: call(astype, self, *arguments, **settings)
     return lambda self, *arguments, **settings: call(
         lambda a, *rest, **named: getattr(a, name)(*rest, **named), self, *arguments, **settings)
 

@@ -202,6 +202,30 @@ def test_statistics_that_are_parts_of_something_else_emulated():
     assert error(vectors[0], exact[0]) < 1e-5
 
 
+def test_sums_of_images_emulated_lie_channels_last():
+    x, y = normal(2, 3, 4, 5), np.moveaxis(normal(2, 4, 5, 3, seed=1), 3, 1)
+    assert np.array_equal(FP32.add(x, y), x + y)
+    assert FP32.add(x, y).transpose(0, 2, 3, 1).flags.c_contiguous
+    for a, b in (x[0], y), (x, y[:1]), (x[:0], y[:0]), (x.astype(float), y):
+        assert np.array_equal(FP32.add(a, b), a + b)
+
+
+def test_nothing_is_laid_out_anew_between_the_layers_of_a_resnet_emulated(doubled, monkeypatch):
+    """CuPy's own arithmetic gives channels first, whatever it is given; so none of it may stand between layers."""
+    model = models.build("resnet8-4", input_shape=(3, 8, 8), classes=4).to("gpu")
+    x, y = Tensor(normal(4, 3, 8, 8), device="gpu"), Tensor([0, 1, 2, 3], device="gpu")
+    doubled.lay_out_anew, turned = True, []
+
+    def channels_last(backend, x, original=card.Card.channels_last):
+        if x.ndim == 4 and not x.transpose(0, 2, 3, 1).flags.c_contiguous:
+            turned.append(x.shape)
+        return original(backend, x)
+
+    monkeypatch.setattr(card.Card, "channels_last", channels_last)
+    functional.cross_entropy(model(x), y).backward()
+    assert turned == [(4, 3, 8, 8), (4, 16, 2, 2), (4, 3, 8, 8)]      # our own images, twice, and the mean's gradient
+
+
 def test_nan_passes_relu_emulated():
     x = normal(5, 6, 4, 4)
     x[1, 2], x[2, 3], x[3, 3] = np.nan, np.inf, -np.inf

@@ -81,8 +81,8 @@ class Card(Gpu):
             self.compile("update").compile()
         except Exception as reason:
             raise errors.Error(f"device gpu compiles its kernels with CuPy, which cannot ({str(reason)[:200]});\n"
-                               "pip install 'minirewind[gpu12]' or 'minirewind[gpu13]' brings what it needs: take the CUDA "
-                               "version that nvidia-smi shows") from reason
+                               "pip install 'minirewind[gpu12]' or 'minirewind[gpu13]' brings what it needs: take the "
+                               "CUDA version that nvidia-smi shows") from reason
 
     @contextlib.contextmanager
     def telling_of_full_memory(self, advice: str):
