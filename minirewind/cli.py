@@ -30,7 +30,7 @@ def compare(options) -> None:
 
     from . import report
 
-    wanted = study.made(settings(options), options.study or "")
+    wanted = study.made(settings(options, options.study), options.study or "")
     folder = Path(options.out or f"results/{Path(options.study or 'compare').stem}")
     workers = options.workers
     if workers is None:
@@ -61,9 +61,9 @@ def compare(options) -> None:
         raise failure
 
 
-def settings(options) -> dict[str, Any]:
+def settings(options, study_file: str | None = None) -> dict[str, Any]:
     """The settings of a study: those of the study file, and over them those given as options."""
-    chosen = study.read_settings(options.study) if options.study else {}
+    chosen = study.read_settings(study_file) if study_file else {}
     given = {name: value for name, value in vars(options).items() if value is not None}
     chosen |= {name: given[name] for name in ("dataset", "network", "data_dir", "seeds", "noise", *study.AXES)
                if name in given}
