@@ -49,7 +49,7 @@ def compare(options) -> None:
     failure = None
     try:
         rows = study.run(wanted, folder, workers, options.device, on_rows=early_table, dask=options.dask,
-                         only=options.only, retry_failed=options.retry_failed)
+                         only=options.only, retry_failed=options.retry_failed, tracker=options.tracker)
     except study.Incomplete as told:
         rows, failure = told.rows, told
     if rows:
@@ -256,6 +256,7 @@ def parser() -> Parser:
         option(new, name.replace("_", "-"), kinds[kind], helps[name], nargs="+")
     new.add_argument("--noise", action="store_true", default=None, help="run one run of each seed a second time")
     option(new, "workers", int, "processes side by side, as many as cores; on a GPU runs in one, 8")
+    option(new, "tracker", str, "wandb, trackio, or package.module:object: is told every run that finishes")
     option(new, "dask", str, "run on a Dask scheduler: tcp://host:port, or its scheduler file")
     new.add_argument("--dry-run", action="store_true", help="say what would be run and how long it would take")
     option(new, "only", str, "run only what is called so, e.g. 'seed0-*', and what it needs")

@@ -1,6 +1,6 @@
 """Trackers: anything with `init`, `log` and `finish`, such as the modules wandb and trackio.
 
-    study.run(wanted, "results/mine", on_rows=trackers.follow("results/mine", wandb))
+    study.run(wanted, "results/mine", tracker=wandb)
 
 Every node of the study that is finished from then on is told to the tracker as one run: `init(project=, name=,
 config=)`, for every record of its history `log(values, step=)`, the last with the accuracies, and `finish()`. That is

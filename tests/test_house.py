@@ -15,7 +15,7 @@ ROOT = PACKAGE.parent
 
 # Each room may import from those before it; `errors` and the kernels are open to all.
 ORDER = ["errors", "kernels", "tensor", "functional", "nn", "models", "optim", "fetch", "data", "prune", "filters",
-         "train", "retrain", "files", "sparse", "export", "study", "trackers", "report", "pictures", "learn", "cli",
+         "train", "retrain", "files", "sparse", "export", "trackers", "study", "report", "pictures", "learn", "cli",
          "__main__"]
 
 

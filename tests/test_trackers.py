@@ -47,7 +47,7 @@ def plain(tmp_path_factory):
 
 
 def followed(folder, tracker, **settings):
-    return study.run(SMALL, folder, progress=False, on_rows=trackers.follow(folder, tracker), **settings)
+    return study.run(SMALL, folder, progress=False, tracker=tracker, **settings)
 
 
 def arriving(folder, tmp_path, tracker):

@@ -1,6 +1,6 @@
 """TensorBoard as a tracker of studies: `pip install tensorboardX`, then
 
-    study.run(wanted, "results/mine", on_rows=trackers.follow("results/mine", TensorBoard("logs")))
+    study.run(wanted, "results/mine", tracker=TensorBoard("logs"))
 
 and `tensorboard --logdir logs`. By name it is "minirewind.plugins.tensorboard:TensorBoard", and writes to the folder
 tensorboard.

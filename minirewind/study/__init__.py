@@ -11,8 +11,9 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from .. import files, kernels, models, nn, prune, retrain
+from .. import files, kernels, models, nn, prune, retrain, trackers
 from ..errors import Error
 from ..train import State
 from . import driver, work
@@ -39,14 +40,15 @@ class Incomplete(Error):
 
 def run(study: Study, folder, workers: int = 1, device: str = "cpu", progress: bool = True,
         on_rows: Callable[[list[Row]], None] | None = None, *, dask: str | None = None, only: str | None = None,
-        retry_failed: bool = False) -> list[Row]:
+        retry_failed: bool = False, tracker: Any = None) -> list[Row]:
     """Run what is missing of a study in `folder` and return the rows of all its finished runs.
 
     With more than one worker the nodes run side by side: in processes of one kernel thread each, or on a GPU in one
     process, as branches of one captured graph. With `dask`, the address or the scheduler file of a Dask scheduler, they
     run on its workers; all of its machines must see the folder. The numbers are the same everywhere.
 
-    `on_rows` is called with the rows whenever results.csv has been written anew. `only` is a pattern of names, such as
+    `on_rows` is called with the rows whenever results.csv has been written anew. `tracker`, such as the module wandb
+    or its name, is told every run that finishes (see trackers.follow). `only` is a pattern of names, such as
     "seed0-*": nothing else is run but what those runs need.
 
     A run that fails does not stop the others. At the end `Incomplete` is raised, and says which failed and why. They
@@ -60,6 +62,7 @@ def run(study: Study, folder, workers: int = 1, device: str = "cpu", progress: b
     if elsewhere:
         check_travels(study)
     folder = Path(folder).absolute()
+    listeners = [on_rows, trackers.follow(folder, tracker) if tracker is not None else None]
     job = work.job_of(study, folder, device, 1 if elsewhere else None)
     b = work.bench(dataclasses.replace(job, device="cpu") if dask else job)     # the driver itself trains nothing there
     nodes = b.graph.nodes() if only is None else b.graph.only(only)
@@ -71,7 +74,7 @@ def run(study: Study, folder, workers: int = 1, device: str = "cpu", progress: b
         lost = b.graph.waiting_for(failed, missing)
         wanted = [node for node in missing if node not in lost]
         results = Results(b.store, whole, b.multiply_adds)
-        publish = Publisher(results, on_rows)
+        publish = Publisher(results, [listener for listener in listeners if listener is not None])
         if wanted:
             if workers > 1 and not dask:
                 work.warm_up(b)

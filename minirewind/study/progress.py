@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from .graph import Node
 from .results import Results, Row
@@ -12,8 +12,8 @@ from .work import Bench
 class Publisher:
     """Writes results.csv when runs have finished, at most once a second."""
 
-    def __init__(self, results: Results, on_rows: Callable[[list[Row]], None] | None):
-        self.results, self.on_rows, self.last, self.news = results, on_rows, 0.0, True
+    def __init__(self, results: Results, listeners: Sequence[Callable[[list[Row]], None]]):
+        self.results, self.listeners, self.last, self.news = results, listeners, 0.0, True
 
     def add(self, node: Node) -> None:
         """A node is finished."""
@@ -25,8 +25,8 @@ class Publisher:
             return
         self.results.write()
         self.last, self.news = time.monotonic(), False
-        if self.on_rows is not None:
-            self.on_rows(self.results.rows())
+        for listener in self.listeners:
+            listener(self.results.rows())
 
 
 class Progress:
