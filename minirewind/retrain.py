@@ -15,7 +15,7 @@ import dataclasses
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 
 import numpy as np
 
@@ -173,11 +173,31 @@ def round_settings(model: nn.Module, recipe: Recipe, trained: State, early: Stat
     return {"start": resume or start, "stop": stop, "rate": rate, "compare_to": start}
 
 
+def iterative(model: nn.Module, data: datasets.Data, recipe: Recipe, trained: State, early: State,
+              technique: Technique, densities: Iterable[float], *, seed: int) -> Iterator[Record]:
+    """Iterative pruning: a chain of rounds, each on what the one before ended in; the records of all of them."""
+    for round, density in enumerate(densities, 1):
+        yield from one_round(model, data, recipe, trained, early, technique, density, seed=seed, round=round)
+        trained = State.copy(model)
+
+
 def densities_to(density: float | None) -> Iterator[float]:
     """0.8, 0.64, 0.512, ... and last `density` itself; without an end if that is None."""
     rounds = prune.rounds_to(density) if density is not None else None
     for i in itertools.count(1) if rounds is None else range(1, rounds + 1):
         yield density if i == rounds and density is not None else 0.8**i
+
+
+def targets(model: nn.Module, density: float | None) -> Iterator[float]:
+    """densities_to(density), while each takes weights away and leaves as many as the model has layers."""
+    layers, prunable = len(prune.prunable_layers(model)), int(nn.pack(model).prunable.sum())
+    kept = prunable
+    for target in densities_to(density):
+        keep = prune.keep_count(prunable, target)
+        if keep < layers or keep == kept:
+            break
+        kept = keep
+        yield target
 
 
 def prune_to_target(model: nn.Module, data: datasets.Data, recipe: Recipe | None = None, *, seed: int = 0,
@@ -201,25 +221,35 @@ def pruning_to_target(model: nn.Module, data: datasets.Data, recipe: Recipe | No
     if not nn.pack(model).mask.all():
         raise Error("pruning to a target begins with a dense network, this one is pruned; see retrain.one_round")
     prune.new_mask(model, State.copy(model), 1)         # what cannot be pruned is an Error before any training
-    layers, prunable = len(prune.prunable_layers(model)), int(nn.pack(model).prunable.sum())
     recipe = recipe or train.default_recipe(data)
 
     dense_accuracy = yield from measured(model, data, train.train(model, data, recipe, seed=seed))
-    inside, kept = State.copy(model), prunable
-    for round, target in enumerate(densities_to(density), 1):
-        if (keep := prune.keep_count(prunable, target)) < layers or keep == kept:
-            break
-        kept = keep
-        early = inside.masked(inside.mask, step=0)
-        accuracy = yield from measured(model, data, one_round(model, data, recipe, inside, early, lr_rewinding, target,
-                                                              seed=seed, round=round))
+    accuracy = None
+    for record in rounds_inside(model, data, recipe, dense_accuracy, targets(model, density), max_drop, seed=seed):
+        yield record
+        accuracy = record.validation_accuracy
+    if accuracy is not None and nn.pack(model).mask.all():
         drop = dense_accuracy - accuracy
-        if max_drop is not None and drop > max_drop:
-            if round == 1:
-                warnings.warn(f"the first round of pruning already costs {drop:.2f} points, more than max_drop = "
-                              f"{max_drop:g}: the model is left dense", stacklevel=3)
-            break
-        inside = State.copy(model)
+        warnings.warn(f"the first round of pruning already costs {drop:.2f} points, more than max_drop = {max_drop:g}: "
+                      f"the model is left dense", stacklevel=3)
+
+
+def rounds_inside(model: nn.Module, data: datasets.Data, recipe: Recipe, dense_accuracy: float,
+                  densities: Iterable[float], max_drop: float | None, *, seed: int) -> Iterator[Record]:
+    """Prune and rewind the learning rate to step 0, round by round, until one costs more than `max_drop` points of
+    validation accuracy; the model is left in the last state before that. The last record of a round holds its accuracy.
+    """
+    inside = State.copy(model)
+    early = inside.masked(inside.mask, step=0)
+    for record in iterative(model, data, recipe, inside, early, lr_rewinding, densities, seed=seed):
+        if record.step == recipe.steps:
+            accuracy = train.evaluate(model, data.validation)
+            yield dataclasses.replace(record, validation_accuracy=accuracy)
+            if max_drop is not None and dense_accuracy - accuracy > max_drop:
+                break
+            inside = State.copy(model)
+        else:
+            yield record
     inside.restore(model)
 
 

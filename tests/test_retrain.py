@@ -404,7 +404,25 @@ def test_bad_densities_and_states_of_other_networks_are_refused(dense):
             list(retrain.one_round(Net(), DATA, RECIPE, trained, early, retrain.weight_rewinding, 0.5, seed=3))
 
 
+@pytest.mark.parametrize("technique", TECHNIQUES)
+def test_iterative_pruning_is_a_chain_of_rounds_each_on_what_the_one_before_left(dense, technique):
+    technique, densities = getattr(retrain, technique), (0.8, 0.5, 0.3)
+    model, by_hand, trained = Net(), Net(), dense[T]
+    records = list(retrain.iterative(model, DATA, RECIPE, dense[T], dense[3], technique, densities, seed=3))
+    for i, density in enumerate(densities, 1):
+        list(retrain.one_round(by_hand, DATA, RECIPE, trained, dense[3], technique, density, seed=3, round=i))
+        trained = train.State.copy(by_hand)
+    assert bits(train.State.copy(model)) == bits(trained)
+    assert [r.density for r in records] == [pytest.approx(density, abs=0.5 / PRUNABLE) for density in densities]
+
+
 # ---------------------------------------------------------------------------------------------------- prune to a target
+
+
+@given(st.floats(1e-4, 1))
+def test_targets_take_weights_away_and_leave_one_for_each_layer(density):
+    counts = [prune.keep_count(PRUNABLE, target) for target in retrain.targets(Net(), density)]
+    assert all(a > b >= 3 for a, b in itertools.pairwise([PRUNABLE, *counts]))
 
 
 @given(st.floats(1e-4, 0.999999))
