@@ -88,18 +88,19 @@ class Tensor:
             raise Error(f"backward: the gradient has shape {grad.shape}, this tensor {self.shape}")
         gradients = {id(self): self.backend.xp.broadcast_to(self.backend.asarray(grad, self.dtype), self.shape)}
 
-        walk = topological_order(self)[::-1]
+        walk, arrived = topological_order(self)[::-1], []
         while walk:
             tensor = walk.pop()                     # what only the walk still holds is freed here
             gradient = gradients.pop(id(tensor))
             if tensor.function is None:
-                tensor.accumulate(gradient)
+                arrived.append((tensor, gradient))
                 continue
             inputs = tensor.function.inputs
             for x, dx in zip(inputs, tensor.function.input_gradients(gradient)):
                 if x.requires_grad:
                     gradients[id(x)] = self.backend.add(gradients[id(x)], dx) if id(x) in gradients else dx
             tensor.function.release()
+        self.backend.accumulate(arrived)
 
     def __deepcopy__(self, memo):
         if self.function is not None:

@@ -275,6 +275,26 @@ def test_sgd_emulated(nesterov):
     assert (momentum[~mask] == 0).all()
 
 
+@pytest.mark.parametrize("count", [1, 4, 5])
+def test_gradients_emulated_come_home_four_by_four(count):
+    """Added, never where a weight is masked, were it NaN; leaves that are no parameters of a packed model go alone."""
+    class Leaves(nn.Module):
+        def __init__(self):
+            self.some = [nn.Parameter(normal(3 * i + 1, 100), prunable=True) for i in range(count)]
+
+    model, backend = Leaves().to("emulated"), kernels.backend("emulated")
+    vectors = nn.pack(model)
+    vectors.set_mask(rng(1).random(vectors.mask.shape) < 0.6)
+    vectors.gradients[...] = before = np.where(vectors.mask, normal(*vectors.mask.shape), 0)
+    alone = Tensor(normal(5), True, device="emulated")
+    arrived = [(p, normal(*p.shape, seed=1)) for p in model.parameters()]
+    arrived[0][1][0] = np.where(arrived[0][0].mask[0], 1, np.nan)
+    backend.accumulate([*arrived, (alone, normal(5, seed=1))])
+    found = np.concatenate([gradient.ravel() for _, gradient in arrived])
+    assert np.array_equal(vectors.gradients, np.where(vectors.mask, before + found, 0))
+    assert np.array_equal(alone.grad, normal(5, seed=1))
+
+
 @pytest.mark.parametrize(("M", "N", "K"), [(1, 1, 1), (17, 5, 40), (32, 16, 16)])
 def test_matmul_emulated(M, N, K):
     x, y = normal(M, K), normal(K, N, seed=1)
@@ -578,6 +598,9 @@ def test_no_kernel_emulated_leaves_its_arrays():
         _, probabilities = gpu.cross_entropy(normal(7, 10), target)
         gpu.cross_entropy_gradient(np.float32(1), probabilities, target)
         gpu.matmul(normal(17, 40), normal(40, 5))
+        part = normal(33), normal(33), normal(33) > 0, 33
+        gpu.launch("update", "accumulate", (1, 4), (256,), *part, *part[:3], 30, *(None, None, None, 0) * 2)
+        gpu.add(normal(2, 3, 4, 5), normal(2, 3, 4, 5))
         gpu.sgd(normal(700), normal(700), normal(700), normal(700) > 0, 0.1, 0.9, True, 1e-4)
         images = np.zeros((11, 3, 6, 6), np.uint8)
         split = data.Split(images, np.arange(11) % 4)

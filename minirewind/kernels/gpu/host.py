@@ -5,6 +5,7 @@ module `xp`, CuPy or NumPy, and in who compiles the kernels; both launch them as
 """
 
 import functools
+import itertools
 import math
 import weakref
 
@@ -112,6 +113,19 @@ class Gpu(Reference):
         z = self.xp.empty(memory.shape, np.float32)
         self.launch("arithmetic", "add", (blocks(x.size),), (THREADS,), memory, self.channels_last(y), z, x.size)
         return self.like(z, x)
+
+    def accumulate(self, arrived) -> None:
+        """Parameters are many and small: four of them by one launch."""
+        parts = []
+        for leaf, gradient in arrived:
+            if getattr(leaf, "momentum", None) is None or not self.takes(leaf.grad, gradient):
+                leaf.accumulate(gradient)
+            else:
+                parts.append((leaf.grad, self.xp.ascontiguousarray(gradient), leaf.mask, gradient.size))
+        for i in range(0, len(parts), 4):
+            four = [*parts[i : i + 4], *[(None, None, None, 0)] * 3][:4]
+            most = max(count for *_, count in four)
+            self.launch("update", "accumulate", (blocks(most), 4), (THREADS,), *itertools.chain(*four))
 
     # Convolution ------------------------------------------------------------------------------------------------------
 

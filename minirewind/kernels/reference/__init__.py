@@ -48,6 +48,11 @@ class Reference:
         """`clock` itself. (A GPU's keeps what changes from step to step in its own memory.)"""
         return clock
 
+    def accumulate(self, arrived) -> None:
+        """Let every leaf add up what backward() brought it: pairs (leaf, gradient). (A GPU does several at once.)"""
+        for leaf, gradient in arrived:
+            leaf.accumulate(gradient)
+
     def conv2d_and_sums(self, x, weight, stride, padding):
         """The convolution, and what its kernel can tell of each channel on the way; see `moments`. Here nothing."""
         return self.conv2d(x, weight, None, stride, padding), None
