@@ -10,6 +10,7 @@ some 20 ms, between two CUDA events of the candidate's own stream; the candidate
     torch ... eager | graph | reduce-overhead | max-autotune      in NCHW and channels_last
 """
 
+import collections
 import functools
 import statistics
 import sys
@@ -80,14 +81,24 @@ def whole_step(models, data, options):
 
 
 def launch_by_launch(options, data):
-    """A few steps as they are, for a profiler that wants to see single kernels."""
-    kernels.backend(options.device).precision = options.precision
+    """A few steps as they are, for a profiler that wants to see single kernels; how often each is launched."""
+    backend = kernels.backend(options.device)
+    backend.precision = options.precision
     run = mr.train.Run(build(options, data, 0), data, mr.train.Recipe(10**9, options.batch), seed=0)
+    names, launch = collections.Counter(), backend.launch
+
+    def counted(file, name, *arguments):
+        names[name] += 1
+        launch(file, name, *arguments)
+
+    backend.launch = counted
     for _ in range(options.launches):
         run.wind()
         run.step()
         run.count()
-    print(f"the loss is {float(run.clock.loss):.4f}")
+    for name, count in names.most_common():
+        print(f"{name:32}{count:6}")
+    print(f"{names.total()} launches, besides CuPy's own; the loss is {float(run.clock.loss):.4f}")
 
 
 # PyTorch's ------------------------------------------------------------------------------------------------------------

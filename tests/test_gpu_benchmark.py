@@ -1,6 +1,7 @@
 """The GPU's benchmark and the session on a card, as far as they can be seen without one."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -156,4 +157,5 @@ def test_the_benchmark_runs_on_the_emulated_device(tmp_path):
     assert {"ours", "ours, whole", "ours, 2 side by side"} <= set(record["all_ms"])
     assert ("ratio_to_best" in record) == ("--against" in command)
     done = subprocess.run([*command, "--launches", "1"], capture_output=True, text=True)
-    assert "the loss is" in done.stdout
+    assert "besides CuPy's own; the loss is" in done.stdout
+    assert re.search(r"^sgd +1$", done.stdout, re.M)
