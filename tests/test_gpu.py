@@ -703,13 +703,6 @@ def test_runs_side_by_side_have_the_bits_of_runs_alone_emulated(doubled, exactly
     assert (states[1].weights[~states[1].mask] == 0).all()
 
 
-def test_runs_side_by_side_go_as_many_steps(exactly):
-    model = Smooth().to("emulated")
-    runs = [train.Run(model, toy(), train.Recipe(steps, batch_size=4), seed=0) for steps in (2, 3)]
-    with pytest.raises(Error, match="these have 2 on emulated, 3 on emulated"):
-        next(train.train_together(runs))
-
-
 def scores_of_pixels(input_shape, classes):
     """As small as a network can be."""
     return nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(input_shape)), classes))

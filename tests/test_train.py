@@ -461,3 +461,43 @@ def test_images_of_another_shape_than_the_models_are_refused():
         run(new(), set)
     with pytest.raises(Error, match="x has 1 channels"):
         train.evaluate(new(), set.test)
+
+
+def test_runs_together_have_the_bits_and_the_records_of_runs_alone():
+    """Other seeds, masks, rates and steps; each reports at its own multiples, at most `report_every` steps apart."""
+    def runs():
+        late = train.State.copy(new(1, 0.5))
+        late = late.masked(late.mask, 3)
+        return [(new(0), {"seed": 0, "stop": 9}), (new(1, 0.5), {"seed": 1, "start": late}),
+                (new(2), {"seed": 2, "round": 4, "stop": 9, "rate": optim.constant(0.01)})]
+
+    def told(record):
+        return dataclasses.replace(record, seconds=0)
+
+    together = [(model, train.Run(model, DATA, RECIPE, **more)) for model, more in runs()]
+    records = {run: [] for _, run in together}
+    for each, record in train.train_together(list(records), 4):
+        records[each].append(told(record))
+    for (model, each), (twin, more) in zip(together, runs()):
+        assert records[each] == [told(record) for record in run(twin, report_every=4, **more)]
+        assert equal(train.State.copy(model), train.State.copy(twin))
+    assert [[record.step for record in each] for each in records.values()] == [[4, 8, 9], [4, 8, 12], [4, 8, 9]]
+    assert list(train.train_together(list(records))) == []
+
+
+def test_runs_together_go_as_many_steps():
+    few, many = (train.Run(new(), DATA, RECIPE, seed=0, stop=stop) for stop in (2, 3))
+    with pytest.raises(Error, match="these have 2 on cpu, 3 on cpu"):
+        next(train.train_together([few, many]))
+
+
+@pytest.mark.parametrize("size", [1, 4, 9, 100])
+def test_an_evaluation_sees_the_weights_of_now(size):
+    model = new()
+    accuracy = train.Evaluation(model, DATA.validation, size)
+    for seed in range(3):
+        model.initialise(seed)
+        assert accuracy() == train.evaluate(model, DATA.validation) == accuracy.steps()
+        assert model.training
+    model.to(dtype=np.float64)
+    assert accuracy() == train.evaluate(model, DATA.validation)
