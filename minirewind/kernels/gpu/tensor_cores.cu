@@ -81,6 +81,42 @@ __device__ __forceinline__ void put(uint32* shared, float4 four) {
   shared[3] = to_tf32(four.w);
 }
 
+// The second factor of both products below: rows of a matrix [row][channels], WIDTH columns of them from first_k on. The
+// block's threads bring a chunk of rows into their registers, and later put it down in shared memory.
+template <int WIDTH, int THREADS>
+struct Rows {
+  static constexpr int SHARE = CHUNK * WIDTH / THREADS, STRIDE = WIDTH + 8;
+  float next[SHARE];
+
+  __device__ __forceinline__ void fetch(const float* __restrict__ matrix, int row, int stop, int first_k,
+                                        int channels) {
+#pragma unroll
+    for (int i = 0; i < SHARE; i++) {
+      int number = threadIdx.x + i * THREADS, at = row + number / WIDTH, k = first_k + number % WIDTH;
+      next[i] = at < stop && k < channels ? matrix[at * channels + k] : 0;
+    }
+  }
+
+  __device__ __forceinline__ void put_down(uint32* shared) const {
+#pragma unroll
+    for (int i = 0; i < SHARE; i++) {
+      int number = threadIdx.x + i * THREADS;
+      shared[number / WIDTH * STRIDE + number % WIDTH] = to_tf32(next[i]);
+    }
+  }
+};
+
+// Adds to a warp's sums 8 columns of its 16 rows of the first factor times 8 rows of the second; `b_rows` points to the
+// thread's own place in these (device.h).
+template <int WIDTH>
+__device__ __forceinline__ void multiply(float (&sums)[WIDTH / 8][4], const uint32 (&a)[4], const uint32* b_rows) {
+#pragma unroll
+  for (int tile = 0; tile < WIDTH / 8; tile++) {
+    const uint32 b[2] = {b_rows[tile * 8], b_rows[4 * (WIDTH + 8) + tile * 8]};
+    mma_m16n8k8(sums[tile], a, b);
+  }
+}
+
 // Convolution and input gradient -------------------------------------------------------------------------------------
 //
 // A block of 8 warps makes 128 pixels x WIDTH output channels; each warp 16 pixels. The rows in shared memory are a
@@ -127,7 +163,6 @@ __device__ __forceinline__ void multiply_taps(const float* __restrict__ x, const
                                               float* __restrict__ partial, const Geometry& g, int pixels,
                                               uint32 (*patches)[PIXELS * PATCH],
                                               uint32 (*filters)[CHUNK * (WIDTH + 8)], float2 (*told)[WIDTH]) {
-  constexpr int FILTERS = CHUNK * WIDTH / THREADS;                   // numbers of a chunk of filters for each thread
   const int me = threadIdx.x, group = me % 32 / 4, member = me % 4;
   const int first_pixel = blockIdx.x * PIXELS, first_k = blockIdx.y * WIDTH, length = g.rows * g.columns * g.channels;
 
@@ -139,16 +174,12 @@ __device__ __forceinline__ void multiply_taps(const float* __restrict__ x, const
   place.advance(column, g);
 
   float4 next_upper, next_lower;
-  float next_filters[FILTERS];
+  Rows<WIDTH, THREADS> next_filters;
   auto fetch = [&](int j) {
     next_upper = four_seen(x, upper, place, g, upper_inside);
     next_lower = four_seen(x, lower, place, g, lower_inside);
     place.advance(CHUNK, g);
-#pragma unroll
-    for (int i = 0; i < FILTERS; i++) {
-      int number = me + i * THREADS, at = j + number / WIDTH, k = first_k + number % WIDTH;
-      next_filters[i] = at < length && k < g.out_channels ? packed[at * g.out_channels + k] : 0;
-    }
+    next_filters.fetch(packed, j, length, first_k, g.out_channels);
   };
 
   float sums[WIDTH / 8][4] = {};
@@ -156,23 +187,14 @@ __device__ __forceinline__ void multiply_taps(const float* __restrict__ x, const
   for (int j = 0, buffer = 0; j < length; j += CHUNK, buffer = 1 - buffer) {
     put(&patches[buffer][row * PATCH + column], next_upper);
     put(&patches[buffer][(row + 64) * PATCH + column], next_lower);
-#pragma unroll
-    for (int i = 0; i < FILTERS; i++) {
-      int number = me + i * THREADS;
-      filters[buffer][number / WIDTH * (WIDTH + 8) + number % WIDTH] = to_tf32(next_filters[i]);
-    }
+    next_filters.put_down(filters[buffer]);
     __syncthreads();
     if (j + CHUNK < length) fetch(j + CHUNK);
 #pragma unroll
     for (int i = 0; i < CHUNK; i += 8) {
       const uint32* a_rows = &patches[buffer][(me / 32 * 16 + group) * PATCH + i + member];
       const uint32 a[4] = {a_rows[0], a_rows[8 * PATCH], a_rows[4], a_rows[8 * PATCH + 4]};
-      const uint32* b_rows = &filters[buffer][(i + member) * (WIDTH + 8) + group];
-#pragma unroll
-      for (int tile = 0; tile < WIDTH / 8; tile++) {
-        const uint32 b[2] = {b_rows[tile * 8], b_rows[4 * (WIDTH + 8) + tile * 8]};
-        mma_m16n8k8(sums[tile], a, b);
-      }
+      multiply<WIDTH>(sums, a, &filters[buffer][(i + member) * (WIDTH + 8) + group]);
     }
   }
 
@@ -223,7 +245,6 @@ __device__ __forceinline__ void multiply_pixels(const float* __restrict__ dy, co
                                                 float* __restrict__ partial, const Geometry& g, int pixels, int slice,
                                                 uint32 (*patches)[CHUNK * SEEN],
                                                 uint32 (*gradients)[CHUNK * (WIDTH + 8)]) {
-  constexpr int GRADIENTS = CHUNK * WIDTH / ROW_THREADS;
   const int me = threadIdx.x, group = me % 32 / 4, member = me % 4;
   const int first_j = blockIdx.x * ROWS, first_k = blockIdx.z * WIDTH, length = g.rows * g.columns * g.channels;
   const int start = blockIdx.y * slice, stop = min(pixels, start + slice);
@@ -235,17 +256,13 @@ __device__ __forceinline__ void multiply_pixels(const float* __restrict__ dy, co
   place.advance(first_j + column, g);
 
   float4 next_upper, next_lower;
-  float next_gradients[GRADIENTS];
+  Rows<WIDTH, ROW_THREADS> next_gradients;
   auto fetch = [&](int pixel) {
     next_upper = four_seen(x, upper, place, g, pixel + row < stop);
     next_lower = four_seen(x, lower, place, g, pixel + row + 8 < stop);
     upper.advance(CHUNK, g);
     lower.advance(CHUNK, g);
-#pragma unroll
-    for (int i = 0; i < GRADIENTS; i++) {
-      int number = me + i * ROW_THREADS, at = pixel + number / WIDTH, k = first_k + number % WIDTH;
-      next_gradients[i] = at < stop && k < g.out_channels ? dy[at * g.out_channels + k] : 0;
-    }
+    next_gradients.fetch(dy, pixel, stop, first_k, g.out_channels);
   };
 
   float sums[WIDTH / 8][4] = {};
@@ -253,23 +270,14 @@ __device__ __forceinline__ void multiply_pixels(const float* __restrict__ dy, co
   for (int pixel = start, buffer = 0; pixel < stop; pixel += CHUNK, buffer = 1 - buffer) {
     put(&patches[buffer][row * SEEN + column], next_upper);
     put(&patches[buffer][(row + 8) * SEEN + column], next_lower);
-#pragma unroll
-    for (int i = 0; i < GRADIENTS; i++) {
-      int number = me + i * ROW_THREADS;
-      gradients[buffer][number / WIDTH * (WIDTH + 8) + number % WIDTH] = to_tf32(next_gradients[i]);
-    }
+    next_gradients.put_down(gradients[buffer]);
     __syncthreads();
     if (pixel + CHUNK < stop) fetch(pixel + CHUNK);
 #pragma unroll
     for (int i = 0; i < CHUNK; i += 8) {
       const uint32* a_columns = &patches[buffer][(i + member) * SEEN + me / 32 * 16 + group];
       const uint32 a[4] = {a_columns[0], a_columns[8], a_columns[4 * SEEN], a_columns[4 * SEEN + 8]};
-      const uint32* b_rows = &gradients[buffer][(i + member) * (WIDTH + 8) + group];
-#pragma unroll
-      for (int tile = 0; tile < WIDTH / 8; tile++) {
-        const uint32 b[2] = {b_rows[tile * 8], b_rows[4 * (WIDTH + 8) + tile * 8]};
-        mma_m16n8k8(sums[tile], a, b);
-      }
+      multiply<WIDTH>(sums, a, &gradients[buffer][(i + member) * (WIDTH + 8) + group]);
     }
   }
 
