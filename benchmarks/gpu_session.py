@@ -137,6 +137,14 @@ def session(todo: list[Step], out: Path, minutes: float, again: bool = False) ->
     return all(done(step, out) for step in todo)
 
 
+def no_card() -> str:
+    """Why there is no card to be used, in the library's own words; nothing where there is one."""
+    ask = ("from minirewind import Error, kernels\ntry:\n kernels.backend('gpu')\n"
+           "except Error as reason:\n print(reason)")
+    return subprocess.run([sys.executable, "-c", ask], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+                          stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "gpu")
@@ -144,6 +152,8 @@ def main():
     parser.add_argument("--only", nargs="+", default=[], help="names of steps")
     parser.add_argument("--again", action="store_true", help="also what went well before")
     options = parser.parse_args()
+    if missing := no_card():
+        sys.exit(missing)
     todo = [step for step in steps() if not options.only or step.name in options.only]
     whole = session(todo, options.out.resolve(), options.minutes, options.again)
     print("all is done" if whole else "something is missing: call it again, or look at the .log files")

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minirewind import models, nn
+from minirewind import Error, kernels, models, nn
 from minirewind.tensor import Tensor
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
@@ -54,6 +54,21 @@ def test_a_session_goes_on_where_it_was(load, tmp_path, capsys):
     assert not (out / "later.log").exists()
     assert not session.session([todo[4]], out, minutes=0)
     assert "no time left" in capsys.readouterr().out
+
+
+def test_a_session_without_a_card_does_nothing(tmp_path):
+    """Every test would be skipped, and all would look well."""
+    try:
+        kernels.backend("gpu")
+    except Error as reason:
+        said = str(reason).splitlines()[0][:40]
+    else:
+        pytest.skip("there is a card")
+    done = subprocess.run([sys.executable, str(FOLDER / "gpu_session.py"), "--out", str(tmp_path / "out")],
+                          capture_output=True, text=True)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_steps_of_a_session_are_commands_that_exist(load):
