@@ -91,6 +91,7 @@ def backward(self, dz):
 #
 # A layer is an object that has numbers to learn, and a method `forward`. In minirewind it is a `Module`. You can make
 # one of your own: **set layers as attributes, and say what to do with them.** Modules may lie in modules, and in lists.
+# (`global_avg_pool2d` takes the mean of each map: of 8 maps of 8 × 8 pixels, 8 numbers are left.)
 
 # %%
 class Pair(nn.Module):
@@ -389,8 +390,8 @@ plt.show()
 # ### Exercise 5: remember
 #
 # At each step move the running mean a little way towards the mean of the batch: by the share `momentum` of the
-# distance, 0.1 or less. The same with the variance. Both are arrays, and both must be **changed in place**: a packed
-# network looks at this very memory.
+# distance, 0.1 or less. The same with the variance. Both are arrays, and both must be **changed in place**: the layer
+# looks at this very memory.
 #
 # One more thing, about the variance. Measured on a few numbers it comes out too small, because the mean was measured on
 # the same numbers, and lies in their middle. On `count` numbers it is too small by the factor `(count - 1) / count`.

@@ -135,8 +135,7 @@ exercise.reveal(prediction, steps_needed(descend(0.25, 1000)))
 # ### Exercise 1: momentum
 #
 # Give back the new momentum, from the old one, the gradients, and the factor (0.9 above). The rate is *not* in it: the
-# step that uses `v` multiplies by the rate. Leave both arrays as they are, and make a new one. (All three are called by
-# their names in the framework: `momentum`, `gradients`, `factor`.)
+# step that uses `v` multiplies by the rate. Leave both arrays as they are, and make a new one.
 
 # %%
 @exercise.implement("optim.momentum_step")
@@ -271,7 +270,8 @@ axis.set(yticks=[], xlabel="place in the row", xlim=(0, len(row)))
 plt.show()
 
 # %% [markdown]
-# Beside the weights lie three more rows of the same length: the gradients, the momentum, and the mask of lesson 07.
+# Beside the weights lie three more rows of the same length: the gradients, the momentum, and one that says which
+# weights have been removed. (None, until lesson 07.)
 #
 # ## 5. Weight decay: what is not needed shall go
 #

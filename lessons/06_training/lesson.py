@@ -14,6 +14,8 @@
 
 # %%
 
+import inspect
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -240,13 +242,19 @@ exercise.reveal(prediction, ["the order", "the generator"])
 
 # %% [markdown]
 # Those two are functions of the seed and the step. Everything else is a **state**: it is what the past has left behind,
-# and nothing else knows it. Together with the mask of lesson 07, these are the five parts of `mr.train.State`.
+# and nothing else knows it. These are its five parts:
+
+# %%
+print("State" + str(tuple(inspect.signature(mr.train.State).parameters)))
+
+# %% [markdown]
+# (The fourth says which weights have been removed. Until lesson 07 all are there.)
 #
 # ### Exercise 5: a copy of the state
 #
-# `nn.pack(model)` gives the rows of lesson 05: `.step`, `.weights`, `.momentum`, `.mask`, `.statistics`. Give back a
-# `State(step, weights, momentum, mask, statistics)`. `v.backend.to_host(row)` is a row as a NumPy array, wherever the
-# model is; on a CPU it is the row itself. What happens to the model later must not happen to the state.
+# `v = nn.pack(model)` gives the rows of lesson 05, under the same five names: `v.step`, `v.weights` and so on. Give
+# back a `State` of these five. `v.backend.to_host(row)` is a row as a NumPy array, wherever the model is; on a CPU it
+# is the row itself. What happens to the model later must not happen to the state.
 #
 # (`copy` belongs to the class, not to an object: it is called as `State.copy(model)`, and there is no `self`.)
 
