@@ -333,13 +333,14 @@ def verdict(exercise: Exercise, function, began: Callable[[str, list], None] = l
 
 
 def explain(reason: Exception, target: str) -> str:
-    """A check's own message; of any other exception what it says, and in which of the learner's lines."""
+    """A check's own message; of any other exception what it says. Of both, in which of the learner's lines it arose."""
+    own = ANSWER.replace("function", target)
     frames = traceback.extract_tb(reason.__traceback__)
-    if isinstance(reason, AssertionError) and frames[-1].filename != ANSWER.replace("function", target):
-        return str(reason) or f"this does not hold: {frames[-1].line}"
+    arose = traceback.extract_tb(reason.__cause__.__traceback__) if reason.__cause__ else frames
+    line = next((f"\nin your line {f.lineno}:  {f.line}" for f in reversed(arose) if f.filename == own), "")
+    if isinstance(reason, AssertionError) and frames[-1].filename != own:
+        return (str(reason) or f"this does not hold: {frames[-1].line}") + line * bool(reason.__cause__)
     message = str(reason) if isinstance(reason, Error) else f"{type(reason).__name__}: {reason}"
-    line = next((f"\nin your line {f.lineno}:  {f.line}" for f in reversed(frames)
-                 if f.filename == ANSWER.replace("function", target)), "")
     if isinstance(reason, NameError):
         module = place(target).module
         sees = f"the names of {module.__name__.replace('minirewind.', '')}.py, np and math" if module else "np and math"
@@ -412,7 +413,8 @@ def judge_here() -> None:
     if exercise.numba is not None and not found.failed:
         found = timed(compiled(exercise, function), exercise.seconds + 100)
         found = dataclasses.replace(found, failed=tuple(
-            (name, f"right as plain Python, but not once Numba has compiled it:\n{why}") for name, why in found.failed))
+            (name, "right as plain Python, but not once Numba has compiled it. Numba takes loops, arithmetic, slices, and "
+                   f"the simple part of NumPy (zeros, sum, max).\n{why}") for name, why in found.failed))
     write(found)
 
 

@@ -27,6 +27,25 @@ def given(result, shape, name):
     return np.asarray(result)
 
 
+def inside(function, *arguments, says):
+    """The result of a function; an index beyond an array is a message."""
+    try:
+        return function(*arguments)
+    except IndexError as reason:
+        raise AssertionError(f"{says} (Python says: {reason}. Once compiled, it would not say it, and read the memory "
+                             f"of somebody else.)") from reason
+
+
+def convolved(x, weight, stride, padding):
+    return inside(loops.conv2d, x, weight, stride, padding, says=(
+        f"your window read beyond the image, with the stride {stride} and the padding {padding}. A window may stand "
+        f"half outside: add a product only where 0 <= h < H and 0 <= w < W"))
+
+
+COLLECTING = ("an index ran out of its array. p and q count the places of dy, dy.shape[2] and dy.shape[3] of them; h and "
+              "w are the pixel that lies under the entry (r, s), and that may be outside the image")
+
+
 # ------------------------------------------------------------------------------------------------- kernels.loops.conv2d
 
 forward = Exercise("kernels.loops.conv2d", numba={}, hints=(
@@ -51,20 +70,24 @@ forward = Exercise("kernels.loops.conv2d", numba={}, hints=(
 
 @forward.check
 def test_the_window_has_fewer_places_than_the_image_has_pixels():
-    y = loops.conv2d(np.ones((1, 1, 5, 6)), np.ones((1, 1, 3, 3)), ONE, NONE)
+    y = convolved(np.ones((1, 1, 5, 6)), np.ones((1, 1, 3, 3)), ONE, NONE)
     assert y is not None, "nothing came back: return y"
     assert np.shape(y) != (1, 1, 2, 3), (
         "a window of 3 has 3 places on a line of 5: it can begin at 0, 1 and 2. You found 2; the + 1 is missing")
     given(y, (1, 1, 3, 4), "y of an image 5 x 6 under a filter 3 x 3")
-    given(loops.conv2d(np.ones((1, 1, 5, 5)), np.ones((1, 1, 3, 3)), (2, 1), (1, 0)), (1, 1, 3, 3),
-          "y of an image 5 x 5 under a filter 3 x 3, with the stride (2, 1) and the padding (1, 0)")
+    y = convolved(np.ones((1, 1, 5, 7)), np.ones((1, 1, 3, 3)), (2, 1), (1, 0))
+    assert np.shape(y) != (1, 1, 3, 4), (
+        "stride[0] and padding[0] are for rows, stride[1] and padding[1] for columns: yours are exchanged")
+    given(y, (1, 1, 3, 5), "y of an image 5 x 7 under a filter 3 x 3, with the stride (2, 1) and the padding (1, 0),")
 
 
 @forward.check
 def test_all_nine_products_are_added_up():
-    y = given(loops.conv2d(np.ones((1, 1, 3, 3)), np.ones((1, 1, 3, 3)), ONE, NONE), (1, 1, 1, 1), "y")
+    y = given(convolved(np.ones((1, 1, 3, 3)), np.ones((1, 1, 3, 3)), ONE, NONE), (1, 1, 1, 1), "y")
     assert y[0, 0, 0, 0] != 1, ("nine products of 1 * 1 gave 1: each product has replaced the one before it. They are "
                                 "added up, +=")
+    assert y[0, 0, 0, 0] != 4, ("nine products of 1 * 1 gave 4: row 0 and column 0 of the image were left out. They "
+                                "are inside: 0 <= h, and not 0 < h")
     assert y[0, 0, 0, 0] == 9, f"nine products of 1 * 1 are 9, yours is {y[0, 0, 0, 0]}"
 
 
@@ -77,6 +100,11 @@ def test_the_upper_left_entry_of_the_filter_lies_on_the_upper_left_pixel():
         "signal processing it is so; networks do not turn their filters: entry (r, s) lies on row r, column s")
     y = given(loops.conv2d(x, single(2, 2, 0, 1), ONE, NONE), (1, 1, 2, 2), "y")
     assert not np.array_equal(y[0, 0], x[0, 0, 1:, :2]), "rows and columns are exchanged: r belongs to h, s to w"
+    assert not np.array_equal(y[0, 0], x[0, 0, :2, :2]), (
+        "every entry of the filter met the same pixel, the one where the window begins: entry (r, s) lies r rows and s "
+        "columns further")
+    assert not np.array_equal(y.ravel(), np.cumsum(x[0, 0, :2, 1:])), (
+        "each output has the sums of all outputs before it inside: every one begins at zero")
     assert np.array_equal(y[0, 0], x[0, 0, :2, 1:]), (
         f"a filter whose only 1 is in its upper right corner takes the pixel there, {x[0, 0, :2, 1:].tolist()}; yours "
         f"gave {y[0, 0].tolist()}")
@@ -85,11 +113,17 @@ def test_the_upper_left_entry_of_the_filter_lies_on_the_upper_left_pixel():
 @forward.check
 def test_in_the_padding_there_is_nothing():
     x = np.array([[1.0, 2, 3], [4, 5, 6], [7, 8, 9]]).reshape(1, 1, 3, 3)
-    y = given(loops.conv2d(x, single(3, 3, 1, 0), ONE, ONE), (1, 1, 3, 3), "y")
+    y = given(convolved(x, single(3, 3, 1, 0), ONE, ONE), (1, 1, 3, 3), "y")
     wanted = np.array([[0.0, 1, 2], [0, 4, 5], [0, 7, 8]])               # each pixel's left neighbour
     assert not np.array_equal(y[0, 0, :, 0], x[0, 0, :, 2]), (
         "left of the image your window found the pixels of its right edge: w was -1, and to Python x[-1] is the last "
         "one. Add nothing where h or w lies outside")
+    assert not np.array_equal(y[0, 0, 0], [4, 5, 6]), (
+        "your window begins at the first pixel, as if there were no padding. With a padding of 1 it begins one pixel "
+        "before the image: h = p * stride + r - padding")
+    assert not np.array_equal(y[0, 0, 0], [8, 9, 0]), (
+        "the padding was added: your window begins one pixel too late. It begins one pixel BEFORE the image: "
+        "h = p * stride + r - padding")
     assert np.array_equal(y[0, 0], wanted), (
         f"a filter that takes the left neighbour makes {wanted.tolist()} of {x[0, 0].tolist()}, with 0 where there is "
         f"none; yours is {y[0, 0].tolist()}")
@@ -103,7 +137,8 @@ def test_the_stride_moves_the_window_and_not_the_filter():
         f"with a stride of 2 the window begins at rows 0 and 2, and its entry (0, 1) sees "
         f"{x[0, 0, 0:4:2, 1:5:2].tolist()}"
         f"; yours saw {y[0, 0].tolist()}. p counts places: the pixel is p * stride + r - padding")
-    y = loops.conv2d(random(1, 1, 6, 6), random(1, 1, 2, 2, seed=1), (1, 3), NONE)
+    y = given(convolved(random(1, 1, 6, 6), random(1, 1, 2, 2, seed=1), (1, 3), NONE), (1, 1, 5, 2),
+              "y of an image 6 x 6 under a filter 2 x 2, with the stride (1, 3),")
     wanted = convolution.windows(random(1, 1, 6, 6), (2, 2), (1, 3))[0, 0]
     assert np.allclose(y[0, 0], (wanted * random(2, 2, seed=1)).sum(axis=(2, 3))), (
         "with the stride (1, 3) the result differs: stride[0] is for rows, stride[1] for columns; padding alike")
@@ -115,6 +150,7 @@ def test_channels_are_added_up_and_images_and_filters_stay_apart():
     y = given(loops.conv2d(x, weight, ONE, NONE), (2, 5, 3, 3), "y")
     wanted = np.einsum("ncpqrs,kcrs->nkpq", convolution.windows(x, (2, 2), ONE), weight)
     last = np.einsum("npqrs,krs->nkpq", convolution.windows(x, (2, 2), ONE)[:, -1], weight[:, -1])
+    assert np.any(y[1]), "the second image has only zeros: is the return inside a loop?"
     assert not np.allclose(y, last), "only the last of the three channels counts in your sum: all channels are added up"
     assert np.allclose(y, wanted), ("with 2 images, 3 channels and 5 filters some numbers are wrong: y[n, k] adds up "
                                     "the products of x[n, c] and weight[k, c] for all c")
@@ -150,6 +186,23 @@ INSIDE = "if 0 <= h < H and 0 <= w < W:"
 
 forward.wrong(loop(HEAD.replace("+ 1", ""), [WHERE, INSIDE, "    y[n, k, p, q] += x[n, c, h, w] * weight[k, c, r, s]"],
                    "y"), says="the + 1 is missing")
+forward.wrong(loop(HEAD, [WHERE, "y[n, k, p, q] += x[n, c, h, w] * weight[k, c, r, s]"], "y"),
+              says="your window read beyond the image")
+forward.wrong(loop(HEAD.replace("[0]", "[2]").replace("[1]", "[0]").replace("[2]", "[1]"),
+                   [WHERE, INSIDE, "    y[n, k, p, q] += x[n, c, h, w] * weight[k, c, r, s]"], "y"),
+              says="yours are exchanged")
+forward.wrong(loop(HEAD, [WHERE, "if 0 < h < H and 0 < w < W:",
+                          "    y[n, k, p, q] += x[n, c, h, w] * weight[k, c, r, s]"], "y"), says="row 0 and column 0")
+forward.wrong(loop(HEAD, [WHERE.replace(" - padding[0]", "").replace(" - padding[1]", ""), INSIDE,
+                          "    y[n, k, p, q] += x[n, c, h, w] * weight[k, c, r, s]"], "y"),
+              says="as if there were no padding")
+forward.wrong(loop(HEAD, [WHERE.replace("- padding", "+ padding"), INSIDE,
+                          "    y[n, k, p, q] += x[n, c, h, w] * weight[k, c, r, s]"], "y"),
+              says="your window begins one pixel too late")
+forward.wrong(loop(HEAD, [WHERE, INSIDE, "    y[n, k, p, q] += x[n, c, p, q] * weight[k, c, r, s]"], "y"),
+              says="met the same pixel")
+forward.wrong(loop(HEAD, [WHERE, INSIDE, "    y[n, k, p, q] += x[n, c, h, w] * weight[k, c, r, s]"], "y").replace(
+                  "    return y", "        return y"), says="is the return inside a loop?")
 forward.wrong(loop(HEAD, [WHERE, INSIDE, "    y[n, k, p, q] = x[n, c, h, w] * weight[k, c, r, s]"], "y"),
               says="has replaced the one before it")
 forward.wrong(loop(HEAD, [WHERE, INSIDE, "    y[n, k, p, q] += x[n, c, h, w] * weight[k, c, R - 1 - r, S - 1 - s]"],
@@ -187,8 +240,8 @@ images = Exercise("kernels.loops.conv2d_input_gradient", numba={}, hints=(
 
 @images.check
 def test_the_pixel_collects_from_every_window_that_saw_it():
-    dx = given(loops.conv2d_input_gradient(np.ones((1, 1, 3, 3)), np.ones((1, 1, 3, 3)), (1, 1, 5, 5), ONE, NONE),
-               (1, 1, 5, 5), "dx")[0, 0]
+    dx = given(inside(loops.conv2d_input_gradient, np.ones((1, 1, 3, 3)), np.ones((1, 1, 3, 3)), (1, 1, 5, 5), ONE,
+                      NONE, says=COLLECTING), (1, 1, 5, 5), "dx")[0, 0]
     wanted = np.outer([1, 2, 3, 2, 1], [1, 2, 3, 2, 1])
     assert not (dx == 1).all(), (
         "each pixel has got the share of one window only, the last that came by. The pixel in the middle is seen by "
@@ -226,11 +279,13 @@ def test_one_output_paints_the_filter_where_its_window_stood():
 
 @images.check
 def test_what_fell_into_the_padding_is_lost():
-    dx = given(loops.conv2d_input_gradient(np.ones((1, 1, 3, 3)), single(3, 3, 1, 0), (1, 1, 3, 3), ONE, ONE),
-               (1, 1, 3, 3), "dx")[0, 0]
+    dx = given(inside(loops.conv2d_input_gradient, np.ones((1, 1, 3, 3)), single(3, 3, 1, 0), (1, 1, 3, 3), ONE, ONE,
+                      says=COLLECTING), (1, 1, 3, 3), "dx")[0, 0]
     assert not (dx == 1).all(), (
         "the share of the padding came back in at the other edge: dx[-1] is the last column. What lies outside the "
         "image collects nothing")
+    assert not (dx[:2] == 0).all(), (
+        "the padding was added: h = p * stride + r - padding, as when the window moved over the image")
     assert np.array_equal(dx, [[1, 1, 0]] * 3), (
         f"a filter that takes the left neighbour: the last column is nobody's left neighbour and gets 0, the others 1. "
         f"Yours is {dx.tolist()}")
@@ -261,6 +316,11 @@ images.wrong(loop(HEAD, [WHERE, INSIDE, "    dx[n, c, h, w] = dy[n, k, p, q] * w
              says="the share of one window only")
 images.wrong(loop(HEAD, [WHERE, INSIDE, "    dx[n, c, h, w] += dy[n, k, p, q] * weight[k, c, R - 1 - r, S - 1 - s]"],
                   "dx", **OUTPUTS), says="your filter is turned round")
+images.wrong(loop(HEAD, [WHERE, INSIDE, "    dx[n, c, h, w] += dy[n, k, p, q] * weight[k, c, r, s]"], "dx", "H", "W"),
+             says="p and q count the places of dy")
+images.wrong(loop(HEAD, [WHERE.replace("- padding", "+ padding"), INSIDE,
+                         "    dx[n, c, h, w] += dy[n, k, p, q] * weight[k, c, r, s]"], "dx", **OUTPUTS),
+             says="the padding was added")
 images.wrong(loop(HEAD, [WHERE, INSIDE, "    dx[n, c, h, w] += weight[k, c, r, s]"], "dx", **OUTPUTS),
              says="dy is missing")
 images.wrong(loop(HEAD, [WHERE, "if h < H and w < W:", "    dx[n, c, h, w] += dy[n, k, p, q] * weight[k, c, r, s]"],
@@ -292,11 +352,12 @@ filters = Exercise("kernels.loops.conv2d_weight_gradient", numba={}, hints=(
 
 @filters.check
 def test_an_entry_collects_from_all_places_of_all_images():
-    dweight = given(loops.conv2d_weight_gradient(np.ones((2, 1, 3, 3)), np.ones((2, 1, 4, 4)), (1, 1, 2, 2), ONE, NONE),
-                    (1, 1, 2, 2), "dweight")[0, 0]
+    dweight = given(inside(loops.conv2d_weight_gradient, np.ones((2, 1, 3, 3)), np.ones((2, 1, 4, 4)), (1, 1, 2, 2),
+                           ONE, NONE, says=COLLECTING), (1, 1, 2, 2), "dweight")[0, 0]
     assert not (dweight == 1).all(), (
         "each entry has got one share only: 2 images and 9 places replaced each other, or were divided. Add them up, "
         "+=")
+    assert not np.allclose(dweight, 2), "the shares of the 9 places are added up; nothing is divided"
     assert not (dweight == 9).all(), "the entry collects from both images, and not only from one of them, or their mean"
     assert (dweight == 18).all(), (
         f"2 images, 9 places, and every product is 1: each entry collects 18, yours has {dweight.tolist()}")
@@ -310,6 +371,10 @@ def test_each_entry_meets_its_own_pixels():
     patch = x[0, 0, 1:3, 0:2]
     assert not np.array_equal(dweight, np.full((2, 2), patch[0, 0])), (
         "all entries got the same pixel, where the window began. Entry (r, s) met the pixel (p + r, q + s)")
+    assert not np.array_equal(dweight, [[45, 54], [81, 90]]), (
+        "dy is missing: only the output at (1, 0) matters, and yours collected from all nine")
+    assert not np.array_equal(dweight, patch[::-1, ::-1]), (
+        "your filter is turned round: entry (r, s) met the pixel r rows and s columns behind the window's first")
     assert np.array_equal(dweight, patch), (
         f"only the output at (1, 0) matters. Its window saw {patch.tolist()}, and each entry matters by what it saw; "
         f"yours got {dweight.tolist()}")
@@ -317,12 +382,14 @@ def test_each_entry_meets_its_own_pixels():
 
 @filters.check
 def test_where_the_entry_looked_into_the_padding_it_collects_nothing():
-    dweight = given(loops.conv2d_weight_gradient(np.ones((1, 1, 3, 3)), np.ones((1, 1, 3, 3)), (1, 1, 3, 3), ONE, ONE),
-                    (1, 1, 3, 3), "dweight")[0, 0]
+    dweight = given(inside(loops.conv2d_weight_gradient, np.ones((1, 1, 3, 3)), np.ones((1, 1, 3, 3)), (1, 1, 3, 3),
+                           ONE, ONE, says=COLLECTING), (1, 1, 3, 3), "dweight")[0, 0]
     assert dweight[0, 0] != 9, (
         "the entries at the edge of the filter collected from the other side of the image, through x[-1]. The upper "
         "left "
         "one looks into the padding at 5 of 9 places, and there it collects nothing")
+    assert not np.array_equal(dweight, [[4, 2, 0], [2, 1, 0], [0, 0, 0]]), (
+        "the padding was added: h = p * stride + r - padding, as when the window moved over the image")
     assert np.array_equal(dweight, [[4, 6, 4], [6, 9, 6], [4, 6, 4]]), (
         f"the entry in the middle meets 9 pixels, those beside it 6, those in the corners 4; yours: {dweight.tolist()}")
 
@@ -352,6 +419,13 @@ filters.wrong(loop(HEAD, [WHERE, INSIDE, "    dweight[k, c, r, s] = dy[n, k, p, 
                    **OUTPUTS), says="each entry has got one share only")
 filters.wrong(loop(HEAD, [WHERE, INSIDE, "    dweight[k, c, r, s] += dy[n, k, p, q] * x[n, c, h, w] / N"], "dweight",
                    **OUTPUTS), says="collects from both images")
+filters.wrong(loop(HEAD, [WHERE, INSIDE, "    dweight[k, c, r, s] += x[n, c, h, w]"], "dweight", **OUTPUTS),
+              says="dy is missing: only")
+filters.wrong(loop(HEAD, [WHERE, INSIDE, "    dweight[k, c, R - 1 - r, S - 1 - s] += dy[n, k, p, q] * x[n, c, h, w]"],
+                   "dweight", **OUTPUTS), says="your filter is turned round: entry")
+filters.wrong(loop(HEAD, [WHERE.replace("- padding", "+ padding"), INSIDE,
+                          "    dweight[k, c, r, s] += dy[n, k, p, q] * x[n, c, h, w]"], "dweight", **OUTPUTS),
+              says="the padding was added")
 filters.wrong(loop(HEAD, [WHERE, INSIDE, "    dweight[k, c, r, s] += dy[n, k, p, q] * x[n, c, p, q]"], "dweight",
                    **OUTPUTS), says="all entries got the same pixel")
 filters.wrong(loop(HEAD, [WHERE, "if h < H and w < W:", "    dweight[k, c, r, s] += dy[n, k, p, q] * x[n, c, h, w]"],
@@ -388,7 +462,9 @@ def planes(pixels, channels, batch, seed=0):
 @innermost.check
 def test_a_tap_in_the_padding_adds_nothing():
     x, y = planes(3, 1, 2), np.zeros((2, 1, 2))
-    loops.add_taps(x, np.ones((1, 1, 1)), np.array([[1], [-1]], np.int32), y)
+    inside(loops.add_taps, x, np.ones((1, 1, 1)), np.array([[1], [-1]], np.int32), y, says=(
+        "an index ran out of its array. source is (places, taps), x (pixels, C, N), weight (K, C, taps), "
+        "y (places, K, N)"))
     assert y[0].any(), "y is still zero: the function returns nothing, it adds to the y that it was given"
     assert not np.array_equal(y[1, 0], x[2, 0]), (
         "a tap with -1 in the table has added the last pixel: to Python x[-1] is the last one. -1 means padding: "
@@ -402,6 +478,8 @@ def test_a_tap_in_the_padding_adds_nothing():
 def test_it_adds_to_what_is_there():
     x, y = planes(1, 1, 2), np.full((1, 1, 2), 10.0)
     loops.add_taps(x, np.ones((1, 1, 1)), np.zeros((1, 1), np.int32), y)
+    assert not np.allclose(y, 10), (
+        "a tap that sees pixel 0 was skipped: 0 is a pixel like all others, only -1 is the padding")
     assert not np.allclose(y, x), "what stood in y before is lost: add to it, and do not begin with zeros"
     assert np.allclose(y, 10 + x), f"10 was there and {x.ravel()} is added: yours is {y.ravel()}"
 
@@ -416,6 +494,15 @@ def test_every_filter_adds_up_all_taps_and_channels():
     assert not np.allclose(y, last), "only the last channel has been added: each filter adds up all channels"
     assert not np.allclose(y, np.einsum("kc,qcn->qkn", weight[:, :, -1], x[source][:, -1])), (
         "only the last tap counts in your sum: all taps are added up")
+    assert not np.allclose(y, np.einsum("kc,qtcn->qkn", weight[:, :, 0], x[source])), (
+        "every tap has the weight of the first one: tap t has weight[k, c, t]")
+    ends, y = np.array([[-1, 1], [2, -1]], np.int32), np.ones((2, 5, 4))
+    loops.add_taps(x, weight, ends, y)
+    assert not np.allclose(y[0], 1), (
+        "after a tap in the padding the other taps of that place were left out too: skip this one only, and go on "
+        "(continue, not break)")
+    y = np.zeros((2, 5, 4))
+    loops.add_taps(x, weight, source, y)
     assert np.allclose(y, wanted), ("with 5 filters, 2 channels, 2 taps and 4 images some sums are wrong: "
                                     "y[q, k, n] += weight[k, c, t] * x[source[q, t], c, n]")
 
@@ -442,6 +529,29 @@ def add_taps(x, weight, source, y):
                     for n in range(x.shape[2]):
                         y[q, k, n] += weight[k, c, t] * x[source[q, t], c, n]
 """, says="has added the last pixel")
+innermost.wrong("""
+def add_taps(x, weight, source, y):
+    for q in range(source.shape[0]):
+        for t in range(source.shape[1]):
+            p = source[q, t]
+            if p > 0:
+                for k in range(weight.shape[0]):
+                    for c in range(weight.shape[1]):
+                        for n in range(x.shape[2]):
+                            y[q, k, n] += weight[k, c, t] * x[p, c, n]
+""", says="0 is a pixel like all others")
+innermost.wrong("""
+def add_taps(x, weight, source, y):
+    for q in range(source.shape[0]):
+        for t in range(source.shape[1]):
+            p = source[q, t]
+            if p < 0:
+                break
+            for k in range(weight.shape[0]):
+                for c in range(weight.shape[1]):
+                    for n in range(x.shape[2]):
+                        y[q, k, n] += weight[k, c, t] * x[p, c, n]
+""", says="skip this one only")
 innermost.wrong("""
 def add_taps(x, weight, source, y):
     y[:] = 0

@@ -11,8 +11,8 @@
 # This lesson builds such an eye. It is a single sum of products.
 #
 # You will compute that same sum four times. The four results are equal. The times are not: the slowest way takes
-# **thousands** of times as long as the fastest, on the same machine. All four do the same multiplications. So what was
-# the time spent on?
+# **tens of thousands** of times as long as the fastest, on the same machine. All four do the same multiplications. So
+# what was the time spent on?
 
 # %%
 import time
@@ -117,11 +117,14 @@ def conv2d(x, weight, stride, padding):
 
 # %%
 by_hand = np.array([[[1, 0, -1], [2, 0, -2], [1, 0, -1]], [[1, 2, 1], [0, 0, 0], [-1, -2, -1]],
-                    [[2, 1, 0], [1, 0, -1], [0, -1, -2]], [[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]]]) / 4
+                    [[2, 1, 0], [1, 0, -1], [0, -1, -2]], [[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]]])
+by_hand = by_hand / abs(by_hand).max(axis=(1, 2), keepdims=True)                                # (4, 3, 3)
+names = ["right edge", "lower edge", "corner", "dot"]
 some = digits.images[[0, 12, 23, 9]] / 16                                                       # (4, 1, 8, 8)
 maps = mr.kernels.loops.conv2d(some, by_hand[:, None], (1, 1), (1, 1))                          # (4, 4, 8, 8)
-pictures.images(by_hand, ["right edge", "lower edge", "corner", "dot"], symmetric=True)
-pictures.images([picture for image, seen in zip(some, maps) for picture in (*image, *seen)], columns=5, symmetric=True)
+pictures.images(by_hand, names, symmetric=True)
+pictures.images([picture for image, seen in zip(some, maps) for picture in (*image, *seen)],
+                ["digit", *names] + [""] * 15, columns=5, symmetric=True)
 
 # %% [markdown]
 # The maps are images again, with four channels. On them one can lay the next filters, which see corners of edges, ends
@@ -271,7 +274,7 @@ times = {"seven loops, Python": 1000 * 128 / few * (time.perf_counter() - began)
 exercise.reveal(prediction, round(times["seven loops, Python"] / 1000, 1))
 
 # %% [markdown]
-# Some thousand instructions of the processor for each product. Python looks up what `x` is, what `[` means for it,
+# Thousands of instructions of the processor for each product. Python looks up what `x` is, what `[` means for it,
 # makes a tuple of four numbers, makes a number out of what it finds there, looks up what `*` means for such a number,
 # and so on, every time anew.
 #
@@ -308,7 +311,7 @@ def in_order(letters):
     lines.append("    " * 8 + "y[n, k, p, q] += x[n, c, p + r, q + s] * weight[k, c, r, s]")
     made = {}
     exec("\n".join(lines), made)
-    return numba.njit(fastmath={"contract"})(made["convolve"])
+    return numba.njit(fastmath={"contract"})(made["convolve"])         # a product and a sum may be one instruction
 
 
 padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)))
