@@ -413,8 +413,8 @@ def judge_here() -> None:
     if exercise.numba is not None and not found.failed:
         found = timed(compiled(exercise, function), exercise.seconds + 100)
         found = dataclasses.replace(found, failed=tuple(
-            (name, "right as plain Python, but not once Numba has compiled it. Numba takes loops, arithmetic, slices, and "
-                   f"the simple part of NumPy (zeros, sum, max).\n{why}") for name, why in found.failed))
+            (name, "right as plain Python, but not once Numba has compiled it. Numba takes loops, arithmetic, slices "
+                   f"and the simple part of NumPy (zeros, sum, max).\n{why}") for name, why in found.failed))
     write(found)
 
 

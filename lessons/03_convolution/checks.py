@@ -42,8 +42,8 @@ def convolved(x, weight, stride, padding):
         f"half outside: add a product only where 0 <= h < H and 0 <= w < W"))
 
 
-COLLECTING = ("an index ran out of its array. p and q count the places of dy, dy.shape[2] and dy.shape[3] of them; h and "
-              "w are the pixel that lies under the entry (r, s), and that may be outside the image")
+COLLECTING = ("an index ran out of its array. p and q count the places of dy, dy.shape[2] and dy.shape[3] of them; h "
+              "and w are the pixel that lies under the entry (r, s), and that may be outside the image")
 
 
 # ------------------------------------------------------------------------------------------------- kernels.loops.conv2d

@@ -19,7 +19,13 @@ relu = Exercise("functional.ReLU.backward", hints=(
 def gradient_of_relu(x, dz):
     """What backward() leaves on x after a ReLU."""
     x = Tensor(np.array(x), requires_grad=True)
-    functional.ReLU.apply(x).backward(np.array(dz))
+    try:
+        functional.ReLU.apply(x).backward(np.array(dz))
+    except ValueError as reason:
+        if "read-only" not in str(reason):
+            raise
+        raise AssertionError("dz is not yours alone: others read it too, and so it cannot be written to. Make a new "
+                             "array, a product or a copy") from reason
     return x.grad.tolist()
 
 
@@ -30,7 +36,7 @@ def test_what_was_set_to_zero_does_not_matter():
         "you asked whether dz is above zero. The question is whether x was let through, and that shows in self.z")
     assert got != [1, 1, -1], (
         "you let everything pass. But x = -3 was set to 0, and -2.9 would be set to 0 too: the result does not notice, "
-        "so the gradient there is 0")
+        "so the gradient there is 0. (No z is below zero: those that were set to zero ARE zero)")
     assert got != [0, 5, 0], (
         "you multiplied by z itself. The slope of ReLU is 1 wherever it lets x pass, whether x is 5 or 0.1")
     assert got == [0, 1, 0], f"x = [-3, 5, -1] and dz = [1, 1, -1]: expected the gradient [0, 1, 0], yours is {got}"
@@ -39,6 +45,8 @@ def test_what_was_set_to_zero_does_not_matter():
 @relu.check
 def test_what_passed_keeps_its_gradient_of_either_sign():
     got = gradient_of_relu([2.0, 3.0, -1.0, -2.0], [-10.0, 0.5, -7.0, 8.0])
+    assert got != [1, 1, 0, 0], (
+        "you give back whether x was let through. The gradient that comes in, dz, passes there: multiply by it")
     assert got != [0, 0.5, 0, 0], (
         "a negative dz was lost. A gradient may well be negative: the only question is whether x was let through")
     assert got == [-10, 0.5, 0, 0], (
@@ -63,6 +71,15 @@ relu.wrong("""
 def backward(self, dz):
     return dz * (dz > 0)
 """, says="whether x was let through, and that")
+relu.wrong("""
+def backward(self, dz):
+    return self.z > 0
+""", says="multiply by it")
+relu.wrong("""
+def backward(self, dz):
+    dz[self.z == 0] = 0
+    return dz
+""", says="dz is not yours alone")
 relu.wrong("""
 def backward(self, dz):
     return self.xp.maximum(dz, 0) * (self.z > 0)
@@ -100,6 +117,9 @@ def names(module):
         raise AssertionError(
             "a child that holds on to its parent sent you round in a circle. Keep the id of every module that had its "
             "turn in seen, hand the same seen on to the children, and give out nothing for one that is in it") from None
+    assert not any(hasattr(pair, "send") for pair in found), (
+        "you gave out the whole walk of a child as one thing. yield gives out one; yield from gives out, one by one, "
+        "all that the child's walk gives out")
     assert all(isinstance(pair, tuple) and len(pair) == 2 for pair in found), (
         f"the walk gives out pairs (name, module); yours begins with {found[:1]}")
     return [name for name, _ in found]
@@ -109,6 +129,7 @@ def names(module):
 def test_the_module_itself_comes_first():
     model = Holder(a=Holder())
     found = names(model)
+    assert found != ["a", ""], "you give out the children first. First the module itself, then what lies inside it"
     assert found[:1] == [""], (
         f"the first one is the module itself, under the name prefix (here ''): it may have parameters of its own. "
         f"Yours begins with {found[:1]}")
@@ -132,6 +153,7 @@ def test_a_name_is_the_whole_way():
         "'stage.block'")
     assert not any(name.startswith(".") for name in found), (
         f"a name begins with a dot: {found}. The network itself has the empty name, and after it comes no dot")
+    assert "stageblock" not in found, "the block inside the stage is called 'stage.block', with a dot between"
     assert found == ["", "stage", "stage.block", "fc"], (
         f"expected '', 'stage', 'stage.block', 'fc', each module before what lies inside it; yours are {found}")
 
@@ -160,6 +182,21 @@ def named_modules(self, prefix="", seen=None):
     for name, child in self._own(Module):
         yield (f"{prefix}.{name}" if prefix else name), child
 """, says="ask each child for its own")
+walk.wrong("""
+def named_modules(self, prefix="", seen=None):
+    yield prefix, self
+    for name, child in self._own(Module):
+        yield child.named_modules(f"{prefix}.{name}" if prefix else name, seen)
+""", says="yield from gives out")
+walk.wrong("""
+def named_modules(self, prefix="", seen=None):
+    seen = set() if seen is None else seen
+    if id(self) not in seen:
+        seen.add(id(self))
+        for name, child in self._own(Module):
+            yield from child.named_modules(f"{prefix}.{name}" if prefix else name, seen)
+        yield prefix, self
+""", says="First the module itself")
 walk.wrong("""
 def named_modules(self, prefix="", seen=None):
     for name, child in self._own(Module):
@@ -235,10 +272,16 @@ def test_no_number_lies_beyond_the_cut_and_none_on_it():
     assert at_the_rim < 20, (
         f"{at_the_rim} of 60,000 numbers have the largest magnitude there is: they were clipped to the rim, and pile "
         f"up there. What lies outside is drawn again")
+    values, counts = np.unique(x, return_counts=True)
+    assert counts.max() < 20, (
+        f"the number {values[counts.argmax()]:.4g} comes {counts.max()} times. What lies outside is drawn again, each "
+        f"place for itself: generator.standard_normal(how many there are)")
     beyond = (abs(x) > 2.35 * x.std()).mean()               # the cut leaves 2 / 0.8796 = 2.27 spreads
+    assert x.max() > 2.35 * x.std() or -x.min() < 2.6 * x.std(), (
+        "the numbers above 2 are gone, those below -2 are not: you cut on one side only. Ask for abs(x)")
     assert beyond < 0.01, (
         f"{100 * beyond:.1f} % of the numbers lie more than 2.35 spreads away from zero: nothing was cut. Draw those "
-        f"beyond two again, until none is left")
+        f"beyond two again, until none is left, and scale them afterwards: two spreads are 2 only before that")
     assert beyond == 0, (
         f"a number lies {largest / x.std():.2f} spreads away from zero, the cut leaves 2.27: a number that was drawn "
         f"again may lie outside again. Go on as long as any does")
@@ -255,6 +298,12 @@ def test_the_spread_is_right_after_the_cut():
             assert abs(spread / wanted - LEFT) > 0.02, (
                 f"fan-in {fan_in}: your spread is {spread:.4f} instead of {wanted:.4f}, that is 0.88 of it: the cut "
                 f"took the rest. Divide by 0.8796 first")
+            assert abs(spread / wanted - LEFT**2) > 0.02, (
+                f"fan-in {fan_in}: your spread is {spread:.4f} instead of {wanted:.4f}. The cut left 0.88 of it, and "
+                f"you made it smaller once more: divide by 0.8796")
+            assert abs(spread / wanted - 2**0.5) > 0.02, (
+                f"fan-in {fan_in}: your variance is 2 / fan_in, which makes up for the ReLU. The paper takes "
+                f"1 / fan_in")
             raise AssertionError(f"fan-in {fan_in}: the spread is to be {wanted:.4f}, yours is {spread:.4f}")
 
 
@@ -277,6 +326,33 @@ def truncated_normal(fan_in):
     deviation = math.sqrt(1 / fan_in) / 0.87962566103423978
     return lambda generator, shape: deviation * np.clip(generator.standard_normal(shape), -2, 2)
 """, says="clipped to the rim")
+first_numbers.wrong("""
+def truncated_normal(fan_in):
+    def initial(generator, shape):
+        x = generator.standard_normal(shape)
+        while (outside := abs(x) > 2).any():
+            x[outside] = generator.standard_normal()
+        return x * math.sqrt(1 / fan_in) / 0.87962566103423978
+    return initial
+""", says="each place for itself")
+first_numbers.wrong("""
+def truncated_normal(fan_in):
+    def initial(generator, shape):
+        x = generator.standard_normal(shape)
+        while (outside := x > 2).any():
+            x[outside] = generator.standard_normal(outside.sum())
+        return x * math.sqrt(1 / fan_in) / 0.87962566103423978
+    return initial
+""", says="you cut on one side only")
+first_numbers.wrong("""
+def truncated_normal(fan_in):
+    def initial(generator, shape):
+        x = generator.standard_normal(shape)
+        while (outside := abs(x) > 2).any():
+            x[outside] = generator.standard_normal(outside.sum())
+        return x * math.sqrt(2 / fan_in) / 0.87962566103423978
+    return initial
+""", says="makes up for the ReLU")
 first_numbers.wrong("""
 def truncated_normal(fan_in):
     return lambda generator, shape: math.sqrt(1 / fan_in) * generator.standard_normal(shape)
@@ -352,7 +428,13 @@ def batch(*shape, seed=0):
 
 def moments_of(x):
     """Mean and variance as the function gives them; anything but two tensors is a message."""
-    got = functional.channel_moments(x)
+    try:
+        got = functional.channel_moments(x)
+    except TypeError as reason:
+        if "axis" not in str(reason) and "keepdims" not in str(reason):
+            raise
+        raise AssertionError("x is a tensor, and its mean is called as x.mean(dims, keepdim=True), not by NumPy's "
+                             "names") from reason
     assert got is not None, "nothing came back: did you forget the return?"
     assert not isinstance(got, Tensor), "one tensor came back; expected two, the mean and the variance"
     assert len(got) == 2, f"expected two tensors back, the mean and the variance; yours are {len(got)}"
@@ -376,6 +458,8 @@ def test_there_is_one_mean_for_each_channel():
         "to the last one. keepdim=True makes it (1, 3, 1, 1)")
     assert mean.shape == (1, 3, 1, 1), f"x is (5, 3, 4, 2): expected a mean of shape (1, 3, 1, 1), yours {mean.shape}"
     assert variance.shape == (1, 3, 1, 1), f"expected a variance of shape (1, 3, 1, 1), yours is {variance.shape}"
+    assert not np.allclose(mean.data.ravel(), x.data.var(axis=(0, 2, 3))), (
+        "the variance came first. They are given back as mean, variance")
     assert np.allclose(mean.data.ravel(), x.data.mean(axis=(0, 2, 3))), (
         "the shape of the mean is right, its numbers are not")
 
@@ -385,6 +469,8 @@ def test_the_variance_is_the_mean_squared_distance():
     x = batch(2, 3, 2, 1)                                   # only four values in each channel
     _, variance = moments_of(x)
     got = variance.data.ravel()
+    assert not np.allclose(got, 0), (
+        "your variance is 0. The distances from the mean cancel, if they are averaged as they are: square them first")
     assert not np.allclose(got, x.data.std(axis=(0, 2, 3))), (
         "this is the standard deviation. batch norm takes the root itself: give back the variance")
     assert not np.allclose(got, x.data.var(axis=(0, 2, 3), ddof=1)), (
@@ -430,6 +516,18 @@ moments.wrong("""
 def channel_moments(x):
     return x.mean(), ((x - x.mean()) * (x - x.mean())).mean()
 """, says="one mean over everything")
+moments.wrong("""
+def channel_moments(x):
+    others = (0, *range(2, x.ndim))
+    mean = x.mean(others, keepdim=True)
+    distance = (x - mean).mean(others, keepdim=True)
+    return mean, distance * distance
+""", says="square them first")
+moments.wrong("""
+def channel_moments(x):
+    mean = x.mean(axis=(0, 2, 3), keepdims=True)
+    return mean, ((x - mean) * (x - mean)).mean(axis=(0, 2, 3), keepdims=True)
+""", says="not by NumPy's names")
 moments.wrong("""
 def channel_moments(x):
     others = tuple(range(2, x.ndim))
@@ -504,6 +602,9 @@ def test_it_moves_a_small_part_of_the_way():
         "(Some papers mean the other share with the same word.)")
     assert not np.isclose(mean, 12), (
         "10 became 12: you added a tenth of the batch's mean. Move by a tenth of the DISTANCE")
+    assert not np.isclose(mean, 9), "10 became 9: it moved away from 20. The distance is mean - running_mean"
+    assert not np.isclose(mean, 10 + 0.1 * (20 * 101 / 100 - 10)), (
+        "you made the mean larger by count / (count - 1) too. Only a variance comes out too small; a mean does not")
     assert not np.isclose(mean, 20), "10 became 20: the last batch alone decides. Move by a tenth of the distance only"
     assert np.isclose(mean, 11), f"the running mean is 10, the batch's 20, momentum 0.1: expected 11, yours is {mean:g}"
 
@@ -511,12 +612,17 @@ def test_it_moves_a_small_part_of_the_way():
 @running.check
 def test_the_variance_that_is_kept_is_made_larger_first():
     _, variance = moved(20.0, 10.0, count=5, momentum=0.5)
+    assert variance != 4, (
+        "the running variance is as before, only the mean has moved. It moves in the same way, and in place too")
     assert not np.isclose(variance, 7), (
         "4 moved half of the way to 10. But on 5 values a variance comes out too small, by the factor 4/5: it is 12.5 "
         "for other images. Multiply by count / (count - 1) before you move")
     assert not np.isclose(variance, 6), "you made the variance smaller: the factor is count / (count - 1), above 1"
     assert not np.isclose(variance, 7 * 5 / 4), (
         "you multiplied the running variance as well, and it would grow at every step. Only the batch's is too small")
+    assert not np.isclose(variance, 4 + 0.5 * 6 * 5 / 4), (
+        "you made the distance larger. It is the batch's variance that is too small: make that larger, then take the "
+        "distance")
     assert np.isclose(variance, 8.25), f"half of the way from 4 to 10 * 5/4 = 12.5 is 8.25, yours is {variance:g}"
 
 
@@ -544,6 +650,16 @@ def update_running(running_mean, running_var, mean, variance, count, momentum):
     running_mean = running_mean + momentum * (mean - running_mean)
     running_var = running_var + momentum * (variance * count / (count - 1) - running_var)
 """, says="changes the one that the layer looks at")
+running.wrong("""
+def update_running(running_mean, running_var, mean, variance, count, momentum):
+    running_mean += momentum * (mean - running_mean)
+    running_var = running_var + momentum * (variance * count / (count - 1) - running_var)
+""", says="only the mean has moved")
+running.wrong("""
+def update_running(running_mean, running_var, mean, variance, count, momentum):
+    running_mean += momentum * (mean - running_mean)
+    running_var += momentum * (variance - running_var) * count / (count - 1)
+""", says="you made the distance larger")
 running.wrong("""
 def update_running(running_mean, running_var, mean, variance, count, momentum):
     running_mean += momentum * mean

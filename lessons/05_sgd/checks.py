@@ -38,6 +38,10 @@ def test_a_tenth_of_the_movement_is_lost_and_the_gradient_is_added():
     assert not np.allclose(got, [9.1, 0.5, -1.8]), (
         "you added only a tenth of the gradient (1 - factor): an average in place of a sum. Some programs do that, and "
         "need a rate ten times as large. Here, as in the paper, the gradient counts in full")
+    assert not np.allclose(got, [11, 5, -2]), (
+        "the factor is missing: nothing of the old movement is ever lost, and the ball would never come to rest")
+    assert not np.allclose(got, [2, 5, -0.2]), (
+        "only a tenth of the old movement is left: the factor is what is KEPT of it, not what is lost")
     assert not np.allclose(got, [11 * 0.9, 4.5, -1.8]), (
         "you multiplied the sum by the factor: the new gradient has just come, and counts in full")
     assert not np.allclose(got, [10.9, 4.5, -2]), "you gave the factor to the gradient. It belongs to the OLD momentum"
@@ -49,7 +53,7 @@ def test_older_gradients_count_less_and_less():
     v = np.zeros(1)
     for gradient in (1.0, 0.0, 0.0):
         v = after(v, [gradient], 0.5)
-    assert not np.isclose(v[0], 1), "three steps later the first gradient still counts in full: the factor is missing"
+    assert not np.isclose(v[0], 0.81), "you took 0.9, whatever the factor says; here it is 0.5"
     assert np.isclose(v[0], 0.25), f"with the factor 0.5 a gradient of 1 counts 0.25 two steps later, yours: {v[0]:g}"
 
 
@@ -63,6 +67,18 @@ momentum.wrong("""
 def momentum_step(momentum, gradients, factor):
     return factor * momentum + (1 - factor) * gradients
 """, says="an average in place of a sum")
+momentum.wrong("""
+def momentum_step(momentum, gradients, factor):
+    return momentum + gradients
+""", says="the factor is missing")
+momentum.wrong("""
+def momentum_step(momentum, gradients, factor):
+    return (1 - factor) * momentum + gradients
+""", says="the factor is what is KEPT")
+momentum.wrong("""
+def momentum_step(momentum, gradients, factor):
+    return 0.9 * momentum + gradients
+""", says="whatever the factor says")
 momentum.wrong("""
 def momentum_step(momentum, gradients, factor):
     return factor * momentum - gradients
@@ -96,14 +112,20 @@ nesterov = Exercise("optim.nesterov_step", hints=(
 
 @nesterov.check
 def test_it_is_the_gradient_and_a_look_ahead():
-    got = optim.nesterov_step(np.array([10.0, -2.0]), np.array([1.0, 4.0]), 0.5)
+    momentum, gradients = np.array([10.0, -2.0]), np.array([1.0, 4.0])
+    got = optim.nesterov_step(momentum, gradients, 0.5)
     assert got is not None, "nothing came back: did you forget the return?"
+    assert momentum.tolist() == [10, -2] and gradients.tolist() == [1, 4], (        # noqa: PT018
+        "you changed the momentum or the gradients in place. The momentum goes on to the next step as it is: make a "
+        "new array")
     got = np.asarray(got).tolist()
     assert got != [10, -2], "this is the momentum itself, without a look ahead: plain momentum"
     assert got != [11, 2], (
         "gradient and momentum are added in full. Ahead is where the NEXT step would carry the ball, and by then it "
         "has lost a part of its movement: factor times the momentum")
     assert got != [10.5, 0], "the factor is at the wrong place: it belongs to the momentum, the gradient counts in full"
+    assert got != [-4, 5], (
+        "you subtracted the momentum. Gradient and momentum point the same way, uphill; the minus comes in the step")
     assert got != [5, -1], "the gradient is missing: this is only where the ball would roll by itself"
     assert got == [6, 3], f"for momentum [10, -2], gradient [1, 4] and factor 0.5 expected [6, 3], yours is {got}"
 
@@ -133,6 +155,16 @@ nesterov.wrong("""
 def nesterov_step(momentum, gradients, factor):
     return momentum
 """, says="without a look ahead")
+nesterov.wrong("""
+def nesterov_step(momentum, gradients, factor):
+    momentum *= factor
+    momentum += gradients
+    return momentum
+""", says="goes on to the next step as it is")
+nesterov.wrong("""
+def nesterov_step(momentum, gradients, factor):
+    return gradients - factor * momentum
+""", says="you subtracted the momentum")
 nesterov.wrong("""
 def nesterov_step(momentum, gradients, factor):
     return gradients + momentum
@@ -168,8 +200,11 @@ def views_of(vector, shapes):
     try:
         got = nn.views(vector, shapes)
     except ValueError as reason:
-        raise AssertionError(f"a part of the row does not fit its shape: {reason}. A shape (2, 3) takes 2 * 3 numbers; "
-                             f"math.prod(shape)") from reason
+        raise AssertionError(f"a part of the row does not fit its shape: {reason}. A shape (2, 3) takes 2 * 3 numbers, "
+                             f"math.prod(shape), and the next begins right behind them") from reason
+    except IndexError as reason:
+        raise AssertionError("a shape may have one number, or four, or none at all. math.prod(shape) takes them all; "
+                             "shape[0] * shape[1] is for tables only") from reason
     assert got is not None, "nothing came back: did you forget the return?"
     got = list(got)
     assert len(got) == len(shapes), f"for {len(shapes)} shapes expected as many arrays, yours are {len(got)}"
@@ -218,6 +253,15 @@ def views(vector, shapes):
         start = stop
     return result
 """, says="they are copies")
+look.wrong("""
+def views(vector, shapes):
+    result, start = [], 0
+    for shape in shapes:
+        stop = start + shape[0] * shape[1]
+        result.append(vector[start:stop].reshape(shape))
+        start = stop
+    return result
+""", says="is for tables only")
 look.wrong("""
 def views(vector, shapes):
     return [vector[: math.prod(shape)].reshape(shape) for shape in shapes]
@@ -270,6 +314,13 @@ def test_a_large_weight_is_pulled_harder_from_either_side():
     assert got != [1, 0.5, -0.5], (
         "every weight is pulled equally hard: that is the gradient of |w|, which is another method. Of w squared, a "
         "large weight is pulled harder")
+    assert got != [1, 1, -0.5], (
+        "half too little: the half in front of the square goes away with the 2 that comes from the square. The slope "
+        "of w * w / 2 is w")
+    assert got != [1, 2, 1], "the sign of the weight is lost: -2 is pulled up, towards zero, and so its share is -1"
+    assert got != [6, 5, 5], (
+        "you added the loss itself, one number, to every gradient. Each weight has a slope of its own")
+    assert got != [1.5, 0.5, 0.5], "the weights are missing: a large one is pulled harder than a small one"
     assert got != [1, 4, -2], "twice too much: the decay is weight_decay / 2 times the square, so the 2 cancels"
     assert got == [1, 2, -1], (
         f"for the weights [0, 4, -2], the gradients [1, 0, 0] and the decay 0.5 expected [1, 2, -1], yours is {got}")
@@ -299,6 +350,18 @@ def decayed(gradients, weights, weight_decay):
     weights *= 1 - weight_decay
     return gradients
 """, says="The decay goes into the GRADIENT")
+decay.wrong("""
+def decayed(gradients, weights, weight_decay):
+    return gradients + weight_decay / 2 * weights
+""", says="half too little")
+decay.wrong("""
+def decayed(gradients, weights, weight_decay):
+    return gradients + weight_decay * abs(weights)
+""", says="the sign of the weight is lost")
+decay.wrong("""
+def decayed(gradients, weights, weight_decay):
+    return gradients + weight_decay / 2 * np.sum(weights**2)
+""", says="you added the loss itself")
 decay.wrong("""
 def decayed(gradients, weights, weight_decay):
     return gradients + weight_decay * np.sign(weights)
@@ -343,6 +406,7 @@ def rates(steps, *arguments):
 @schedule.check
 def test_the_rate_drops_at_the_step_itself():
     rate = rates(100)
+    assert rate(0) != 0, "before any drop the rate is 0: the factor is a POWER, base * factor**k, and factor**0 is 1"
     assert np.isclose(rate(0), 0.1), f"before any drop the rate is the base, 0.1; yours is {rate(0):g}"
     assert np.isclose(rate(49), 0.1), (
         f"with 100 steps the first drop is at step 50, yours has dropped at 49: {rate(49):g}")
@@ -359,10 +423,14 @@ def test_the_rate_drops_at_the_step_itself():
 def test_a_drop_between_two_steps_waits_for_the_later_one():
     rate = rates(5, 1.0, (0.5,), 0.5)
     assert rate(2) == 1, (
-        "5 steps and a drop at 0.5: that is at 2.5, and step 2 comes before it. You rounded down; the first step that "
+        "5 steps and a drop at 0.5: that is at 2.5, and step 2 comes before it. You rounded down (so does Python's "
+        "round: 2.5 becomes 2); the first step that "
         "is at least 2.5 is step 3")
     assert rate(3) == 0.5, (
         f"5 steps and a drop at 2.5: step 3 is behind it, and the rate is halved; yours is {rate(3):g}")
+    assert rates(100, 1.0, (0.2,), 0.5)(30) == 0.5, (
+        "a drop at 0.2 of 100 steps, and at step 30 the rate has not dropped: where the drops are stands in drops, and "
+        "there may be any number of them")
     assert rates(100, 1.0, (0.07,), 0.5)(7) == 0.5, (
         "100 steps and a drop at 0.07: that is step 7. But 0.07 * 100 is 7.000000000000001 on a computer, and yours "
         "waits for step 8. Take a tiny bit off before you compare: f * steps - 1e-9")
@@ -388,13 +456,15 @@ def test_the_rate_is_exactly_base_times_factor_to_the_k():
             f"after {drops} drops expected {0.3 * 0.1**drops:g}: {rate(step):g}")
         assert rate(step) == 0.3 * 0.1**drops, (
             f"after {drops} drops your rate is {rate(step)!r}, and base * factor**{drops} is {0.3 * 0.1**drops!r}. "
-            f"Multiplied again and again it has other last digits, and two runs that should be equal are not")
+            f"Computed in another way, it has other last digits, and two runs that should be equal are not")
 
 
 @schedule.check
 def test_beyond_the_end_the_last_rate_holds():
     rate = rates(10, 1.0, (0.5, 1.0), 0.5)
     assert rate(9) == 0.5, f"step 9 of 10 is behind one drop: 0.5, yours is {rate(9):g}"
+    assert [rate(step) for step in (10, 12, 17)] != [1, 1, 0.5], (
+        "behind the end the schedule begins anew. It does not: the rate of the last step holds")
     assert rate(25) == 0.5, (
         f"step 25 of a schedule of 10 steps: the rate of the last step, 9, holds, 0.5; yours is {rate(25):g}. A drop "
         f"at 1.0 would be at step 10, which is not one of its steps")
@@ -436,7 +506,23 @@ def step_decay(steps, base=0.1, drops=(0.5, 0.75), factor=0.1):
                 result *= factor
         return result
     return rate
-""", says="Multiplied again and again it has other last digits")
+""", says="Computed in another way, it has other last digits")
+schedule.wrong("""
+def step_decay(steps, base=0.1, drops=(0.5, 0.75), factor=0.1):
+    at = [math.ceil(f * steps - 1e-9) for f in drops]
+    return lambda step: base * factor ** sum(step % steps >= drop for drop in at)
+""", says="the schedule begins anew")
+schedule.wrong("""
+def step_decay(steps, base=0.1, drops=(0.5, 0.75), factor=0.1):
+    def rate(step):
+        return base if step < steps / 2 else base * factor if step < steps * 3 / 4 else base * factor**2
+    return rate
+""", says="where the drops are stands in drops")
+schedule.wrong("""
+def step_decay(steps, base=0.1, drops=(0.5, 0.75), factor=0.1):
+    at = [math.ceil(f * steps - 1e-9) for f in drops]
+    return lambda step: base * factor * sum(min(step, steps - 1) >= drop for drop in at)
+""", says="the factor is a POWER")
 schedule.wrong("""
 def step_decay(steps, base=0.1, drops=(0.5, 0.75), factor=0.1):
     at = [math.ceil(f * steps - 1e-9) for f in drops]

@@ -23,9 +23,19 @@ log_softmax = Exercise("functional.LogSoftmax.forward", hints=(
 
 def log_softmax_of(x, dim=1):
     """What forward gives, its warnings silenced."""
-    with np.errstate(all="ignore"):
-        z = functional.log_softmax(Tensor(np.array(x, dtype=float), requires_grad=True), dim=dim)
+    scores = Tensor(np.array(x, dtype=float), requires_grad=True)
+    try:
+        with np.errstate(all="ignore"):
+            z = functional.log_softmax(scores, dim=dim)
+    except ValueError as reason:
+        if "broadcast" not in str(reason):
+            raise
+        raise AssertionError(f"{reason}: the largest scores, or the sums, have lost their dimension. With "
+                             f"keepdims=True it stays, as a 1, and each row finds its own") from reason
     assert z.data is not None, "nothing came back: did you forget the return?"
+    assert np.array_equal(scores.data, x), (
+        "you changed the scores themselves (x -= ...). They belong to the network, and others may read them: make a "
+        "new array")
     return z
 
 
@@ -36,6 +46,10 @@ def test_the_probabilities_add_up_to_one():
     assert np.shape(z) == (2, 3), f"scores of shape (2, 3) give as many logarithms, yours have the shape {np.shape(z)}"
     total = np.exp(z).sum(axis=1)
     assert not np.allclose(np.sum(z, axis=1), 1), "these are the probabilities; their logarithms are wanted"
+    assert not np.allclose(np.exp(-z).sum(axis=1), 1), (
+        "the sign is turned round: this is -log p, the loss. log p is x minus the logarithm of the sum")
+    assert not np.allclose(total, [np.exp(4), 1]), (
+        "the logarithm is of the sum of the SHIFTED scores, but you subtract it from x as it was: shift both")
     assert np.allclose(total, 1), (
         f"e to your results should add up to 1 in each row (they are probabilities), but adds up to {total}. The sum "
         f"runs along dim, with keepdims=True, so that each row is divided by its own")
@@ -48,9 +62,19 @@ def test_large_scores_do_not_overflow():
     assert not np.isnan(z).any(), (
         "for the scores 1, 2, 1000 you get nan: e to the 1000 is more than a computer can hold. Only differences "
         "count: subtract the largest score of each row first")
-    assert np.isfinite(z).all(), (
+    shift = log_softmax_of([[1.0, 2.0, 710.0], [0.0, 0.0, -740.0]]).data
+    assert np.isfinite(z).all() or np.isfinite(shift[1]).all(), (
         "for the scores 1, 2, 1000 you get minus infinity: the probability e to the -999 was rounded to 0, and then "
         "its logarithm taken. Do not form the probability at all: log(a / b) is log a - log b, and log of e^x is x")
+    assert np.isfinite(z).all(), (
+        "for the scores 1, 2, 1000 you get minus infinity: e to the 1000 is infinite, and so is the logarithm of the "
+        "sum. Subtract the LARGEST score of each row first, so that no e^... is larger than 1")
+    assert z.min() < -900, (
+        f"for the scores 1, 2, 1000 expected -999, -998, 0, yours is {z.tolist()}: you cut something off, or added a "
+        f"tiny number, so that the logarithm stays finite. Nothing need be lost: subtract the largest score of a row")
+    assert np.isfinite(log_softmax_of([[2000.0, *[0.0] * 9]]).data).all(), (
+        "for the scores 2000, 0, 0, ... (ten of them) it overflows again: the mean of a row may lie far below its "
+        "largest score. Subtract the largest")
     assert np.allclose(z, [[-999, -998, 0]]), f"for the scores 1, 2, 1000 expected -999, -998, 0, yours is {z.tolist()}"
 
 
@@ -67,6 +91,8 @@ def test_each_row_has_its_own_largest_score():
 def test_its_gradient_finds_what_forward_kept():
     for dim in (1, 0):
         z = log_softmax_of([[1.0, 2.0, 4.0], [0.5, 0.0, -1.0]], dim)
+        assert np.allclose(np.exp(z.data).sum(axis=dim), 1), (
+            f"with dim={dim} the probabilities along dimension {dim} should add up to 1: which one it is stands in dim")
         kept = getattr(z.function, "z", None)
         assert kept is not None and hasattr(z.function, "dim"), (        # noqa: PT018
             "backward needs your result: keep it as self.z, and dim as self.dim, before you give it back")
@@ -87,6 +113,41 @@ def forward(self, x, dim):
     self.z, self.dim = self.xp.log(e / e.sum(axis=dim, keepdims=True)), dim
     return self.z
 """, says="you get minus infinity")
+log_softmax.wrong("""
+def forward(self, x, dim):
+    self.z, self.dim = x - self.xp.log(self.xp.exp(x).sum(axis=dim, keepdims=True)), dim
+    return self.z
+""", says="so that no e^... is larger than 1")
+log_softmax.wrong("""
+def forward(self, x, dim):
+    shifted = x - x.mean(axis=dim, keepdims=True)
+    self.z, self.dim = shifted - self.xp.log(self.xp.exp(shifted).sum(axis=dim, keepdims=True)), dim
+    return self.z
+""", says="the mean of a row may lie far below")
+log_softmax.wrong("""
+def forward(self, x, dim):
+    e = self.xp.exp(x - x.max(axis=dim, keepdims=True))
+    self.z, self.dim = self.xp.log(e / e.sum(axis=dim, keepdims=True) + 1e-12), dim
+    return self.z
+""", says="added a tiny number")
+log_softmax.wrong("""
+def forward(self, x, dim):
+    x -= x.max(axis=dim, keepdims=True)
+    self.z, self.dim = x - self.xp.log(self.xp.exp(x).sum(axis=dim, keepdims=True)), dim
+    return self.z
+""", says="you changed the scores themselves")
+log_softmax.wrong("""
+def forward(self, x, dim):
+    shifted = x - x.max(axis=1, keepdims=True)
+    self.z, self.dim = shifted - self.xp.log(self.xp.exp(shifted).sum(axis=1, keepdims=True)), dim
+    return self.z
+""", says="which one it is stands in dim")
+log_softmax.wrong("""
+def forward(self, x, dim):
+    shifted = x - x.max(axis=dim)
+    self.z, self.dim = shifted - self.xp.log(self.xp.exp(shifted).sum(axis=dim)), dim
+    return self.z
+""", says="have lost their dimension")
 log_softmax.wrong("""
 def forward(self, x, dim):
     shifted = x - x.max()
@@ -168,12 +229,16 @@ def test_the_next_epoch_is_shuffled_anew():
 def test_it_is_a_function_of_the_step():
     late = string(1, first=123)
     string(3)
+    assert not np.array_equal(string(3), np.concatenate([data.permutation(0, 0, 0, e, 20)[8 * i : 8 * i + 8]
+                                                         for e in range(2) for i in range(2)])[:24]), (
+        "the end of an epoch that does not fill a batch was left out: those images have no turn in this epoch")
     assert np.array_equal(string(1, first=123), late), (
         "step 123 saw other images when it was asked for again. Whoever goes back to a step must see what was seen "
         "there: nothing may be drawn, everything is computed from clock")
     expected = np.concatenate([data.permutation(0, 0, 0, e, 20) for e in range(52)])[123 * 8 : 124 * 8]
     assert np.array_equal(late, expected), (
-        "step 123 of 8 takes places 984 to 991 of the string of epochs: epoch 49, positions 4 to 11")
+        "step 123 of 8 takes places 984 to 991 of the string of epochs: epoch 49, positions 4 to 11. The order of each "
+        "epoch is what permutation(clock.seed, clock.stream, clock.round, epoch, count) says, and no other")
 
 
 @batches.check
@@ -262,6 +327,9 @@ def test_the_weights_move_against_the_gradient_of_this_batch():
     before = row.weights.copy()
     expected, gradient = by_hand(data_, before, 0, 0, 0.5)
     train.one_step(model, optimiser, data_, clock)
+    assert not np.array_equal(row.weights, before) or not np.any(row.gradients), (
+        "the gradients are there, but the weights have not moved: optimiser.step(clock.rate) comes after "
+        "loss.backward()")
     assert not np.array_equal(row.weights, before), (
         "the weights have not moved. Is optimiser.step there, and does it come after loss.backward()? If the gradients "
         "are set to zero between the two, a step of zero is taken")
@@ -277,6 +345,9 @@ def test_the_gradients_of_the_step_before_are_forgotten():
     row.gradients[...] = 100                                            # left over from somebody else
     expected, _ = by_hand(data_, row.weights.copy(), 0, 0, 0.5)
     train.one_step(model, optimiser, data_, clock)
+    assert abs(row.weights).max() < 10 or np.any(row.gradients), (
+        "you set the gradients to zero at the end of the step. That helps the next step, and not this one: somebody "
+        "else may have left gradients behind. optimiser.zero_grad() before loss.backward()")
     assert abs(row.weights).max() < 10, (
         "the gradients of the step before are still there, and backward() has added this step's to them: the step goes "
         "where all the past points. optimiser.zero_grad() before loss.backward()")
@@ -322,6 +393,24 @@ def one_step(model, optimiser, data, clock):
     optimiser.step(clock.rate)
     clock.loss = loss.data
 """, says="the gradients of the step before are still there")
+step.wrong("""
+def one_step(model, optimiser, data, clock):
+    images, labels = datasets.batch(data, clock.batch_size, clock, optimiser.backend)
+    loss = functional.cross_entropy(model(Tensor(images)), labels)
+    loss.backward()
+    optimiser.step(clock.rate)
+    clock.loss = loss.data
+    optimiser.zero_grad()
+""", says="zero at the end of the step")
+step.wrong("""
+def one_step(model, optimiser, data, clock):
+    images, labels = datasets.batch(data, clock.batch_size, clock, optimiser.backend)
+    optimiser.zero_grad()
+    loss = functional.cross_entropy(model(Tensor(images)), labels)
+    optimiser.step(clock.rate)
+    loss.backward()
+    clock.loss = loss.data
+""", says="comes after loss.backward()")
 step.wrong("""
 def one_step(model, optimiser, data, clock):
     images, labels = datasets.batch(data, clock.batch_size, clock, optimiser.backend)
@@ -411,6 +500,9 @@ def measured(model, split, batch_size=500):
 @accuracy.check
 def test_it_is_the_share_of_hits_in_percent():
     got = measured(Says(), said([0, 1, 2, 2], [0, 1, 2, 0]))
+    assert got != 25, (
+        "the labels were compared with the scores themselves. The digit that is read is the PLACE of the largest "
+        "score: argmax(axis=1), not max")
     assert got != 0.75, "0.75 is a share; percent are wanted, 75"
     assert got != 3, "you give back how many were right, 3; of 4 that is 75 percent"
     assert got == 75, f"of 4 images 3 are read correctly: expected 75 (percent), yours is {got:g}"
@@ -420,6 +512,7 @@ def test_it_is_the_share_of_hits_in_percent():
 def test_a_small_last_batch_counts_as_it_should():
     split = said([0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0])
     got = measured(Says(), split, 4)
+    assert got != 250, "the hits of all batches were divided by the size of the last one: divide by len(split)"
     assert got != 75, (
         "of the first batch 4 of 4 are right, of the last 1 of 2, and you say 75: the mean of the two batches. An "
         "image of a small batch must not count more than others: count the hits, and divide once at the end")
@@ -446,6 +539,28 @@ def test_it_evaluates_and_leaves_everything_as_it_was():
 
 
 @accuracy.check
+def test_the_network_sees_the_images_as_it_learned_them():
+    raw = Split(np.array([0, 255], np.uint8).reshape(2, 1, 1, 1), np.array([0, 1]))
+    split = Data(raw, raw, raw, classes=2).test
+    model = nn.Sequential(nn.Flatten(), nn.Linear(1, 2)).initialise(0)
+    model[1].weight.data[...], model[1].bias.data[...] = [[-1], [1]], [0.9, 0]
+    got = measured(model, split, 2)
+    assert got != 50, (
+        "the network was shown pixels from 0 to 255. It learned from pixels whose mean is 0 and whose spread is 1; "
+        "datasets.whole makes them so")
+    assert got == 100, f"two images of two are read correctly, yours is {got:g} percent"
+
+
+@accuracy.check
+def test_a_model_that_was_evaluating_goes_on_evaluating():
+    model = Says().eval()
+    measured(model, said([0, 1], [0, 1]))
+    assert not model.training, (
+        "the model was in evaluation mode before, and you left it in training mode: model.train() at the end does not "
+        "know what was before. with model.evaluating(): remembers it")
+
+
+@accuracy.check
 def test_it_writes_no_graph_down():
     class Looks(Says):
         def forward(self, x):
@@ -467,6 +582,35 @@ def evaluate_steps(model, split, batch_size=500):
             correct += int((model(Tensor(images)).data.argmax(axis=1) == labels).sum())
     return 100 * correct / len(split)
 """, says="was measured in training mode")
+accuracy.wrong("""
+def evaluate_steps(model, split, batch_size=500):
+    correct = 0
+    model.eval()
+    with tensor.no_grad():
+        for start in range(0, len(split), batch_size):
+            images, labels = datasets.whole(split, start, start + batch_size)
+            correct += int((model(Tensor(images)).data.argmax(axis=1) == labels).sum())
+    model.train()
+    return 100 * correct / len(split)
+""", says="does not know what was before")
+accuracy.wrong("""
+def evaluate_steps(model, split, batch_size=500):
+    correct = 0
+    with model.evaluating(), tensor.no_grad():
+        for start in range(0, len(split), batch_size):
+            images, labels = split.images[start : start + batch_size], split.labels[start : start + batch_size]
+            correct += int((model(Tensor(images, dtype=np.float32)).data.argmax(axis=1) == labels).sum())
+    return 100 * correct / len(split)
+""", says="pixels from 0 to 255")
+accuracy.wrong("""
+def evaluate_steps(model, split, batch_size=500):
+    correct = 0
+    with model.evaluating(), tensor.no_grad():
+        for start in range(0, len(split), batch_size):
+            images, labels = datasets.whole(split, start, start + batch_size)
+            correct += int((model(Tensor(images)).data.max(axis=1) == labels).sum())
+    return 100 * correct / len(split)
+""", says="PLACE of the largest score")
 accuracy.wrong("""
 def evaluate_steps(model, split, batch_size=500):
     shares = []
@@ -546,6 +690,9 @@ def copied(model):
     kept = train.State.copy(model)
     assert kept is not None, "nothing came back: did you forget the return?"
     assert isinstance(kept, train.State), f"expected a State, yours is a {type(kept).__name__}"
+    for name in ("weights", "momentum", "mask", "statistics"):
+        assert isinstance(getattr(kept, name), np.ndarray), (
+            f"{name} is a {type(getattr(kept, name)).__name__} in your state; a row is kept as an array, np.array(row)")
     return kept
 
 
