@@ -543,7 +543,7 @@ def test_the_network_sees_the_images_as_it_learned_them():
     raw = Split(np.array([0, 255], np.uint8).reshape(2, 1, 1, 1), np.array([0, 1]))
     split = Data(raw, raw, raw, classes=2).test
     model = nn.Sequential(nn.Flatten(), nn.Linear(1, 2)).initialise(0)
-    model[1].weight.data[...], model[1].bias.data[...] = [[-1], [1]], [0.9, 0]
+    model[1].weight.data[...], model[1].bias.data[...] = [[-1], [1]], [0, 0.5]
     got = measured(model, split, 2)
     assert got != 50, (
         "the network was shown pixels from 0 to 255. It learned from pixels whose mean is 0 and whose spread is 1; "
