@@ -116,7 +116,8 @@ class Reader(nn.Module):
     def forward(self, x):                                   # (N, 1, 8, 8)
         for pair in self.pairs:
             x = pair(x)                                     # (N, 8, 8, 8)
-        return self.fc(functional.global_avg_pool2d(x))     # (N, 10)
+        x = functional.global_avg_pool2d(x)                 # (N, 8), the mean of each map
+        return self.fc(x)                                   # (N, 10)
 
 
 reader = Reader()
@@ -154,7 +155,8 @@ def named_modules(self, prefix="", seen=None):
 
 # %% [markdown]
 # Everything that asks a network for its parameters now walks your way. This is the smallest network of the paper's
-# kind, and where its 19,000 parameters lie:
+# kind, a **ResNet**: after every two layers of filters, what went into them is added to what comes out. (This way round
+# them is called a shortcut.) Here is where its nearly 20,000 parameters lie:
 
 # %%
 model = mr.models.resnet(8, 8, input_shape=digits.input_shape, classes=10)
@@ -221,9 +223,10 @@ def draw(percent):
 pictures.slide(draw, percent=(50, 250, 100))
 
 # %% [markdown]
-# One tick on the axis is a factor of a hundred. Without ReLUs, $k = 1$ is nearly right. (It loses a little at the rim
-# of the image, where the filters stand on zeros.) The ReLU throws half of the numbers away, and with it half of the
-# variance, at every layer. To make up for that one may take $k = \sqrt 2 = 1.41$. Move the slider there.
+# One tick on the axis is a factor of a hundred or more. Without ReLUs, $k = 1$ is nearly right. (It loses a little at
+# the rim of the image, where the filters stand on zeros.) The ReLU throws half of the numbers away, at every layer, and
+# with them half of the squares that are behind the spread of the next. To make up for that one may take
+# $k = \sqrt 2 = 1.41$, for squares grow with $k^2$. Move the slider there.
 #
 # The paper's networks take $k = 1$ all the same. You will see why they can afford it.
 #
@@ -246,7 +249,7 @@ plt.show()
 
 # %% [markdown]
 # Exactly, it is 0.87962566103423978. So that the spread is $\sqrt{1/\text{fan-in}}$ *after* the cut, it must be larger
-# before.
+# before. (The square of the spread is called the *variance*. So the variance is to be $1/\text{fan-in}$.)
 #
 # `truncated_normal(fan_in)` gives back a **function**, and that function does the drawing: `initial(generator, shape)`.
 # A layer keeps it, so that it can be born again, with other numbers, whenever somebody wants. Draw with
@@ -279,10 +282,9 @@ pictures.slide(drawn_by, fan_in=(4, 300, 144))
 #
 # $$z = \frac{x - \text{mean}}{\sqrt{\text{variance} + \varepsilon}} \cdot \text{weight} + \text{bias}$$
 #
-# The images that go through a network together are called a batch. The mean and the variance are taken over all images
-# of the batch and all their pixels. So it is called **batch
-# norm**. ($\varepsilon$ is 0.00001, for channels in which all numbers are equal. `weight` and `bias` are two
-# parameters for each channel, 1 and 0 at first: if another spread is better, the network may learn it.)
+# The mean and the variance are taken over all images of the batch and all their pixels. So it is called **batch norm**.
+# ($\varepsilon$ is 0.00001, for channels in which all numbers are equal. `weight` and `bias` are two parameters for
+# each channel, 1 and 0 at first: if another spread is better, the network may learn it.)
 #
 # Four channels before it, and behind:
 
@@ -426,8 +428,8 @@ axis.legend()
 plt.show()
 
 # %% [markdown]
-# The large one is there soon, and trembles for ever. The small one is calm, and after 150 steps it has come no further
-# than a third of the way.
+# The large one is there soon, and trembles for ever. The small one is calm, and after 150 steps it has come little
+# further than a third of the way.
 #
 # ## 6. Does it learn?
 #

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 05 · SGD: momentum, Nesterov, decay, the step schedule
 #
-# **Time** 70 minutes · **You need** lessons 01, 02 and 04 · **Paper** its table of hyperparameters: SGD, momentum 0.9,
+# **Time** 70 minutes · **You need** lessons 01, 02 and 04 · **Paper** its table of settings: SGD, momentum 0.9,
 # a decay of 0.0002, and a learning rate that drops twice
 #
 # **New words:** loss, valley, learning rate, Nesterov, weight decay, schedule
@@ -185,7 +185,8 @@ def show_ball(factor):
 pictures.slide(show_ball, factor=(0, 99, 90))
 
 # %% [markdown]
-# Without momentum (factor 0), 553 steps would be needed at this rate. With 0.9 it is some 70. Nothing else has changed.
+# Without momentum (factor 0), 553 steps would be needed at this rate: ask `steps_needed(descend(0.1, 1000))`. With 0.9
+# it is some 70. Nothing else has changed.
 #
 # ## 3. Nesterov: look where you will be
 #

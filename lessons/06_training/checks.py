@@ -492,7 +492,13 @@ def said(read, right):
 
 
 def measured(model, split, batch_size=500):
-    got = train.evaluate_steps(model, split, batch_size)
+    try:
+        got = train.evaluate_steps(model, split, batch_size)
+    except ValueError as reason:
+        if "broadcast" not in str(reason):
+            raise
+        raise AssertionError("there are not as many answers as labels. Each image is a ROW of the scores: the largest "
+                             "of each row is scores.argmax(axis=1)") from reason
     assert got is not None, "nothing came back: did you forget the return?"
     return float(got)
 
@@ -611,6 +617,15 @@ def evaluate_steps(model, split, batch_size=500):
             correct += int((model(Tensor(images)).data.max(axis=1) == labels).sum())
     return 100 * correct / len(split)
 """, says="PLACE of the largest score")
+accuracy.wrong("""
+def evaluate_steps(model, split, batch_size=500):
+    correct = 0
+    with model.evaluating(), tensor.no_grad():
+        for start in range(0, len(split), batch_size):
+            images, labels = datasets.whole(split, start, start + batch_size)
+            correct += int((model(Tensor(images)).data.argmax(axis=0) == labels).sum())
+    return 100 * correct / len(split)
+""", says="Each image is a ROW")
 accuracy.wrong("""
 def evaluate_steps(model, split, batch_size=500):
     shares = []

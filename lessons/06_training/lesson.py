@@ -13,7 +13,6 @@
 # was changed. (That is the answer to the further question of lesson 00.)
 
 # %%
-
 import inspect
 
 import matplotlib.pyplot as plt
