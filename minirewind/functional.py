@@ -242,7 +242,7 @@ def global_avg_pool2d(x) -> Tensor:
     x = as_tensor(x)
     if x.ndim != 4:
         raise Error(f"global_avg_pool2d: x has shape {x.shape}, expected (N, C, H, W)")
-    return x.mean(dim=(2, 3))
+    return avg_pool2d(x, x.shape[2:]).reshape(x.shape[:2])
 
 
 def _pool(name, function, x, kernel_size, stride, padding):

@@ -23,5 +23,7 @@ def add(x, y):
 def add_flat(x, y, z):
     """z = x + y"""
     for block in prange((x.size + BLOCK - 1) // BLOCK):
-        for i in range(block * BLOCK, min(x.size, block * BLOCK + BLOCK)):
-            z[i] = x[i] + y[i]
+        start, stop = block * BLOCK, (block + 1) * BLOCK
+        a, b, c = x[start:stop], y[start:stop], z[start:stop]
+        for i in range(c.size):              # from 0: a start that might be negative keeps the loop from being vectors
+            c[i] = a[i] + b[i]

