@@ -481,6 +481,14 @@ def test_only_the_first_run_compiles_and_says_so_once(tmp_path):
     assert second == ""
 
 
+def test_the_run_that_compiles_has_the_bits_of_all_later_ones(tmp_path):
+    code = ("import numpy as np; from minirewind import kernels; cpu = kernels.backend('cpu');"
+            "x = np.random.default_rng(0).standard_normal((128, 16, 32, 32), np.float32) + 0.3;"
+            "print(cpu.moments(x, 1e-5, None, None, 0.1)[0].tobytes().hex())")
+    first, second = (run(code, NUMBA_CACHE_DIR=str(tmp_path))[0] for _ in range(2))
+    assert first == second
+
+
 def test_nothing_compiled_is_left_beside_the_sources(tmp_path):
     code = ("from minirewind.kernels.cpu import layout, update; import numpy as np, pathlib;"
             "layout.batch_innermost(np.ones((2, 2, 2, 2), np.float32));"

@@ -44,28 +44,14 @@ def prepare_numba() -> None:
 
     if not any(name in os.environ for name in ("NUMBA_THREADING_LAYER", "NUMBA_THREADING_LAYER_PRIORITY")):
         numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
-    tell_of_the_first_compilation()
     if _count is not None:
         set_numba_threads(_count)
 
 
+@functools.cache
 def tell_of_the_first_compilation() -> None:
-    """One line on stderr when Numba compiles a kernel that its cache does not hold: the first run waits for it."""
-    from numba.core import event
-
-    class Teller(event.Listener):
-        told = False
-
-        def on_start(self, happening):
-            function = happening.data["dispatcher"].py_func
-            if not self.told and function.__module__.startswith(__package__):
-                self.told = True
-                print("minirewind: compiling kernels for this CPU, once; up to 30 s in all ...", file=sys.stderr)
-
-        def on_end(self, happening):
-            pass
-
-    event.register("numba:compile", Teller())
+    """One line on stderr when a kernel is not in the cache: the first run waits for it."""
+    print("minirewind: compiling kernels for this CPU, once; up to 30 s in all ...", file=sys.stderr, flush=True)
 
 
 def threads() -> int:

@@ -1,7 +1,9 @@
 """How a kernel is compiled, and when it is worth more than one thread."""
 
 import functools
+import os
 import types
+import warnings
 
 import numba
 
@@ -22,9 +24,52 @@ def compiled(function, **options):
     """`function` by Numba, kept in our own folder: beside its source it would outlive a change in its helpers."""
     users, numba.config.CACHE_DIR = numba.config.CACHE_DIR, FOLDER
     try:
-        return numba.njit(**OPTIONS, **options)(function)
+        dispatcher = numba.njit(**OPTIONS, **options)(function)
     finally:
         numba.config.CACHE_DIR = users
+    always_from_the_cache(dispatcher)
+    return dispatcher
+
+
+def always_from_the_cache(dispatcher):
+    """Where a kernel is not in the cache yet, let a child process put it there, and load it then.
+
+    A parallel kernel is optimised once more on its way into the cache, and its sums come out in another order there
+    than on the day it was compiled: the first run would not have the bits of all later ones. Where a process cannot
+    fork, it does not.
+    """
+    load = dispatcher._cache.load_overload
+
+    def load_overload(signature, target):
+        found = load(signature, target)
+        if found is None:
+            process.tell_of_the_first_compilation()
+            if in_a_child(functools.partial(dispatcher.compile, signature)):
+                found = load(signature, target)
+        return found
+
+    dispatcher._cache.load_overload = load_overload
+
+
+forked = not hasattr(os, "fork")        # whether this is such a child, or there can be none
+
+
+def in_a_child(work):
+    """Run `work` in a copy of this process, to its end; False where this is one already."""
+    global forked
+    if forked:
+        return False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)      # other threads: the child uses none of them
+        child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return True
+    forked = True
+    try:
+        work()
+    finally:
+        os._exit(0)
 
 
 helper = functools.partial(compiled, inline="always")
