@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import timing
+import trained_masks
 
 import minirewind as mr
 
@@ -21,8 +22,11 @@ def images(options):
 def mask(model, options):
     """Prune the model to the density, in place."""
     if options.density == 1:
-        return
+        return None
     state = mr.train.State.copy(model)
+    if options.mask == "trained":
+        mask = trained_masks.load(options.network, options.density, len(state.weights))
+        return state.masked(mask, step=0).restore(model)
     method = mr.prune.global_magnitude
     if options.mask == "uniform":
         lots = np.random.default_rng(0).random(int(model.vectors.prunable.sum()))
@@ -30,7 +34,7 @@ def mask(model, options):
 
         def method(weights, mask, keep):
             return mr.prune.layerwise_magnitude(lots, mask, keep, layers=layers)
-    state.masked(mr.prune.new_mask(model, state, options.density, method), step=0).restore(model)
+    return state.masked(mr.prune.new_mask(model, state, options.density, method), step=0).restore(model)
 
 
 def record(options, measured, **more):

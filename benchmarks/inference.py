@@ -29,8 +29,9 @@ def main():
     parser.add_argument("--channels", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--density", type=float, default=1.0)
-    parser.add_argument("--mask", choices=("uniform", "global"), default="uniform",
-                        help="the same density in every layer, at random; or global magnitude of the initial weights")
+    parser.add_argument("--mask", choices=("uniform", "global", "trained"), default="uniform",
+                        help="the same density in every layer, at random; global magnitude of the initial weights; "
+                             "or of trained ones (trained_masks.py)")
     parser.add_argument("--against", choices=("torch",))
     parser.add_argument("--compile", action="store_true", help="time torch.compile too (it compiles for a minute)")
     parser.add_argument("--seconds", type=float, default=30, help="the longest time to measure")

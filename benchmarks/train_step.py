@@ -31,8 +31,9 @@ def parse(arguments=None):
     parser.add_argument("--channels", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--density", type=float, default=1.0)
-    parser.add_argument("--mask", choices=("uniform", "global"), default="uniform",
-                        help="the same density in every layer, at random; or global magnitude of the initial weights")
+    parser.add_argument("--mask", choices=("uniform", "global", "trained"), default="uniform",
+                        help="the same density in every layer, at random; global magnitude of the initial weights; "
+                             "or of trained ones (trained_masks.py)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--against", choices=("torch",))
     parser.add_argument("--compile", action="store_true", help="time torch.compile too (it compiles for a minute)")

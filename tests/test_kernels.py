@@ -496,6 +496,18 @@ def test_nothing_compiled_is_left_beside_the_sources(tmp_path):
     assert run(code, NUMBA_CACHE_DIR=str(tmp_path))[0].startswith(str(tmp_path / "minirewind" / "kernels-"))
 
 
+def test_only_the_last_few_caches_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    names = [f"kernels-{number:02}" for number in range(process.KEPT_CACHES + 3)]
+    for age, name in enumerate(names[:-1]):
+        (tmp_path / "minirewind" / name).mkdir(parents=True)
+        os.utime(tmp_path / "minirewind" / name, (age, age))
+    (tmp_path / "minirewind" / "other").mkdir()
+    process.writable_cache(names[-1])
+    left = sorted(folder.name for folder in (tmp_path / "minirewind").iterdir())
+    assert left == [*names[-process.KEPT_CACHES:], "other"]
+
+
 def test_without_numba_numpy_steps_in_after_one_sentence():
     code = ("import sys, importlib.util as u; find = u.find_spec;"
             "u.find_spec = lambda name, *a: None if name == 'numba' else find(name, *a);"

@@ -1,14 +1,18 @@
 """Settings of the whole process, made once, when a CPU backend is first asked for; never at import."""
 
+import contextlib
 import ctypes
 import functools
 import hashlib
 import os
 import pathlib
+import shutil
 import sys
 import tempfile
 
 from .. import errors
+
+KEPT_CACHES = 8
 
 _count: int | None = None       # the number of threads asked for, None: all there are
 
@@ -108,9 +112,19 @@ def writable_cache(name: str) -> pathlib.Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
+            os.utime(folder)
+            forget_old_caches(folder)
             return folder
     except OSError:
         return pathlib.Path(tempfile.mkdtemp(prefix=f"minirewind-{name}-"))
+
+
+def forget_old_caches(folder: pathlib.Path) -> None:
+    """Delete the caches of older sources beside this one, but for the few that were used last."""
+    beside = folder.parent.glob(folder.name.rsplit("-", 1)[0] + "-*")
+    with contextlib.suppress(OSError):                  # another process may be doing the same
+        for old in sorted(beside, key=lambda other: other.stat().st_mtime)[:-KEPT_CACHES]:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def user_cache() -> pathlib.Path:
