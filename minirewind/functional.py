@@ -148,7 +148,7 @@ class Conv2d(Function):
         backend, place = self.backend, (self.stride, self.padding)
         dx = backend.conv2d_input_gradient(dz, self.weight, self.x.shape, *place) if self.needs[0] else None
         dweight = backend.conv2d_weight_gradient(dz, self.x, self.weight.shape, *place) if self.needs[1] else None
-        return (dx, dweight) if len(self.needs) == 2 else (dx, dweight, dz.sum(axis=(0, 2, 3)))
+        return (dx, dweight) if len(self.needs) == 2 else (dx, dweight, backend.conv2d_bias_gradient(dz))
 
 
 class SparseConv2d(Function):
@@ -165,7 +165,7 @@ class SparseConv2d(Function):
             dx = backend.sparse_conv2d_input_gradient(dz, self.weight, entries, self.x.shape, *self.place)
         if self.needs[1]:
             dweight = backend.sparse_conv2d_weight_gradient(dz, self.x, entries, *self.place)
-        return (dx, dweight) if len(self.needs) == 2 else (dx, dweight, dz.sum(axis=(0, 2, 3)))
+        return (dx, dweight) if len(self.needs) == 2 else (dx, dweight, backend.conv2d_bias_gradient(dz))
 
 
 def conv2d(x, weight, bias=None, stride=1, padding=0) -> Tensor:

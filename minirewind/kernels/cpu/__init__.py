@@ -42,6 +42,7 @@ def compiled() -> type[Reference]:
         conv2d = staticmethod(convolution.conv2d)
         conv2d_input_gradient = staticmethod(convolution.conv2d_input_gradient)
         conv2d_weight_gradient = staticmethod(convolution.conv2d_weight_gradient)
+        conv2d_bias_gradient = staticmethod(convolution.conv2d_bias_gradient)
         sparse_pays = staticmethod(sparse.sparse_pays)
         sparse_conv2d = staticmethod(sparse.sparse_conv2d)
         sparse_conv2d_input_gradient = staticmethod(sparse.sparse_conv2d_input_gradient)

@@ -32,6 +32,8 @@ from .simd import (
     zeros,
 )
 
+BLOCKS = 32     # partial sums of a map, whatever the number of threads
+
 # The tap tables -------------------------------------------------------------------------------------------------------
 
 
@@ -96,6 +98,16 @@ def conv2d_weight_gradient(dy, x, weight_shape, stride, padding):
         return winograd.correlate(planes(dy), planes(x), x.shape[2:], padding).reshape(weight_shape)
     source = taps(*x.shape[2:], weight_shape[2:], stride, padding)
     return correlate(whole_vectors(planes(dy), LANES), whole_vectors(planes(x), LANES), source).reshape(weight_shape)
+
+
+def conv2d_bias_gradient(dy):
+    """As the reference's."""
+    if not takes(dy):
+        return reference.convolution.conv2d_bias_gradient(dy)
+    memory = planes(dy)
+    sums = np.zeros((min(BLOCKS, len(memory)), dy.shape[1]))
+    sum_runs(dy.size * 0.25, memory, sums)
+    return sums.sum(axis=0).astype(np.float32)
 
 
 # Forward and input gradient -------------------------------------------------------------------------------------------
@@ -165,6 +177,23 @@ def add_taps(tile, x, filters, source, q, block, n):
             for c in range(C):
                 tile = outer_product(tile, filters, w + c * ROWS, x, (p * C + c) * N + n)
     return tile
+
+
+# Bias gradient --------------------------------------------------------------------------------------------------------
+
+
+@Kernel
+def sum_runs(dy, sums):
+    """sums[block, k] = the sum of channel k over the block's pixels and all images."""
+    Q, K, N = dy.shape
+    blocks = sums.shape[0]
+    for block in prange(blocks):
+        for q in range(block * Q // blocks, (block + 1) * Q // blocks):
+            for k in range(K):
+                total = np.float32(0)
+                for n in range(N):
+                    total += dy[q, k, n]
+                sums[block, k] += total
 
 
 # Weight gradient ------------------------------------------------------------------------------------------------------

@@ -61,6 +61,7 @@ class Reference:
     conv2d = staticmethod(convolution.conv2d)
     conv2d_input_gradient = staticmethod(convolution.conv2d_input_gradient)
     conv2d_weight_gradient = staticmethod(convolution.conv2d_weight_gradient)
+    conv2d_bias_gradient = staticmethod(convolution.conv2d_bias_gradient)
     sparse_entries = staticmethod(sparse.sparse_entries)
     sparse_pays = staticmethod(sparse.sparse_pays)
     sparse_conv2d = staticmethod(sparse.sparse_conv2d)

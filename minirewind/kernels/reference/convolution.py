@@ -43,6 +43,11 @@ def conv2d_weight_gradient(dy, x, weight_shape, stride, padding):
     return np.tensordot(dy, patches, axes=((0, 2, 3), (0, 2, 3)))       # (K, C, R, S)
 
 
+def conv2d_bias_gradient(dy):
+    """A channel's bias is added to each of its pixels.    -> (K,)"""
+    return dy.sum(axis=(0, 2, 3))
+
+
 def conv2d_input_gradient(dy, weight, x_shape, stride, padding):
     """Each output pixel hands its gradient back to the pixels it saw, one filter entry at a time.    -> (N, C, H, W)"""
     N, C, H, W = x_shape
