@@ -348,6 +348,19 @@ def with_ends(steps: list[Step], output: int) -> list[Step]:
 FORMAT = "minirewind sparse 1"
 
 
+def packed(mask, weights):
+    """One bit for every weight, eight in a byte; and the weights that are kept."""
+    return np.packbits(mask), weights[mask]
+
+
+def unpacked(bits, values, size: int):
+    """The mask and all `size` weights again, from what `packed` made of them; 0 where nothing is kept."""
+    mask = np.unpackbits(bits, count=size).astype(bool)
+    weights = np.zeros(size, values.dtype)
+    weights[mask] = values
+    return mask, weights
+
+
 def save(path, model: nn.Module, network=None, **settings) -> int:
     """Write the network without its pruned weights, whole or not at all; returns the file's size in bytes.
 
@@ -365,10 +378,10 @@ def save(path, model: nn.Module, network=None, **settings) -> int:
         raise Error(f"save: {origin['name']!r} makes another network than this one; its parameters have other names "
                     f"or shapes, so the file could not be loaded")
     host = next(model.parameters()).backend.to_host
-    mask, weights = host(vectors.mask), host(vectors.weights)
+    bits, values = packed(host(vectors.mask), host(vectors.weights))
     buffer = io.BytesIO()
     np.savez_compressed(buffer, format=np.array(FORMAT), network=np.array(json.dumps(origin)), step=vectors.step,
-                        shapes=np.array(shapes_of(vectors)), mask=np.packbits(mask), values=weights[mask],
+                        shapes=np.array(shapes_of(vectors)), mask=bits, values=values,
                         statistics=host(vectors.statistics))
     return files.write(path, buffer.getvalue())
 
@@ -385,9 +398,7 @@ def load(path) -> nn.Module:
         vectors = nn.pack(model.to(dtype=arrays["values"].dtype))
         if str(arrays["shapes"]) != shapes_of(vectors):
             raise Error(f"{path}: {origin['name']!r} makes another network now than when the file was written")
-        mask = np.unpackbits(arrays["mask"], count=vectors.weights.size).astype(bool)
-        weights = np.zeros_like(vectors.weights)
-        weights[mask] = arrays["values"]
+        mask, weights = unpacked(arrays["mask"], arrays["values"], vectors.weights.size)
         vectors.weights[...] = weights
         vectors.statistics[...] = arrays["statistics"]
         vectors.set_mask(mask)

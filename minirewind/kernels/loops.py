@@ -82,7 +82,7 @@ def add_taps(x, weight, source, y):
 
 
 def add_kept(x, weight, start, channel, tap, position, source, y):
-    """The same with the kept weights only: those of row k are the entries start[k] to start[k + 1]."""
+    """y[q, k, :] += weight * x[pixel, channel, :] for the kept weights of row k: entries start[k] to start[k + 1]."""
     for q in range(source.shape[0]):
         for k in range(y.shape[1]):
             for entry in range(start[k], start[k + 1]):

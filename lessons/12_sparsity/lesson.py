@@ -1,0 +1,345 @@
+# %% [markdown]
+# # 12 · When does sparsity pay? Milliseconds and bytes
+#
+# **Time** 70 minutes · **You need** lessons 03, 07 and 10 · **Paper** it counts the weights that are left (section 3);
+# this lesson counts what they cost
+#
+# **New words:** sparsity, crossing point, unstructured
+#
+# You can prune a network to a tenth of its weights, and it reads as well as before. So it is ten times smaller now, and
+# ten times faster. Isn't it?
+#
+# Look at the arrays. They have the same shapes as ever, nine of ten numbers in them are 0, and the processor multiplies
+# by 0 as carefully as by anything else. **A pruned network is a promise. Somebody has to cash it.** In this lesson you
+# write the file and the loop that do, and you measure when it is worth it.
+
+# %%
+import functools
+import tempfile
+import time
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numba
+import numpy as np
+
+import minirewind as mr
+from minirewind import learn, pictures
+from minirewind.learn import exercise
+
+exercise.begin("12_sparsity")
+
+# %% [markdown]
+# ## 1. A zero takes as long as any other number
+#
+# A convolution from the middle of a network: 128 images, 32 channels of 8 × 8, and 32 filters. We prune the filters by
+# lot. *Sparsity* is the share that is gone, one minus the density.
+#
+# **Predict:** how many times faster is the convolution of lesson 03 when 99 of 100 weights are 0?
+
+# %%
+prediction = None       # a number
+
+
+def milliseconds(function, *arguments, times=None):
+    """The fastest of some calls, after one that does not count."""
+    function(*arguments)
+    best = np.inf
+    for _ in range(times or exercise.scale(smoke=3, laptop=50)):
+        began = time.perf_counter()
+        function(*arguments)
+        best = min(best, 1000 * (time.perf_counter() - began))
+    return best
+
+
+cpu = mr.kernels.backend("cpu")
+lot = np.random.default_rng(0)
+x = lot.standard_normal((8, 8, 32, 128), np.float32).transpose(3, 2, 0, 1)              # batch innermost
+filters = lot.standard_normal((32, 32, 3, 3), np.float32)
+place = (1, 1), (1, 1)                                              # stride and padding
+densities = [1.0, 0.5, 0.25, 0.1, 0.05, 0.02, 0.01]
+masks = {density: lot.random(filters.shape) < density for density in densities}
+
+dense = {density: milliseconds(cpu.conv2d, x, filters * mask, None, *place) for density, mask in masks.items()}
+exercise.reveal(prediction, round(dense[1.0] / dense[0.01], 1))
+
+# %% [markdown]
+# As good as nothing. Nobody told the loops that there is anything to leave out.
+#
+# ## 2. Bytes
+#
+# Begin with the simpler promise, the file. A weight takes 4 bytes, 32 bits. We write down the kept ones only. But
+# somebody who reads the file must know *where* they belong.
+#
+# One could write the place beside each, as a whole number: 4 bytes more for each weight that is kept. Or one writes
+# **one bit for every weight**, kept or not: the mask itself, eight weights in a byte.
+#
+# **Predict:** a tenth is kept. How many times smaller is the file with the places? And the one with the bits?
+
+# %%
+prediction = None       # two numbers, like (10, 10)
+
+exercise.reveal(prediction, (round(32 / (0.1 * 64), 1), round(32 / (0.1 * 32 + 1), 1)))
+
+# %%
+kept = np.linspace(0, 1, 101)
+axis = plt.figure(figsize=(6, 3.2), layout="constrained").gca()
+axis.plot(kept, 64 * kept / 32, color="#d95f02", label="kept weights and their places")
+axis.plot(kept, (32 * kept + 1) / 32, color="#1b6ca8", label="kept weights and a bit for each")
+axis.axhline(1, color="#222222", linewidth=1, label="all weights")
+axis.set(xlabel="density", ylabel="size of the file, dense = 1", xlim=(0, 1), ylim=(0, 2))
+axis.legend(fontsize=8)
+plt.show()
+
+# %% [markdown]
+# Where two lines cross is a *crossing point*: on one side the one way is better, on the other side the other. With the
+# places the file is smaller only below a density of one half. With the bits it is smaller nearly always.
+#
+# ### Exercise 1: packing
+#
+# `mask` and `weights` are flat vectors of equal length. Return two arrays: the bits, eight in a byte, and the kept
+# weights in their order. `np.packbits(mask)` makes the bytes, and fills up the last one with zeros.
+
+# %%
+@exercise.implement("sparse.packed")
+def packed(mask, weights):
+    """One bit for every weight, eight in a byte; and the weights that are kept."""
+    raise NotImplementedError           # one line
+
+
+# %% [markdown]
+# ### Exercise 2: unpacking
+#
+# And back: the mask as an array of bool, and all weights, with 0 where nothing is kept. `np.unpackbits(bits,
+# count=size)` gives 0s and 1s, as many as you ask for.
+
+# %%
+@exercise.implement("sparse.unpacked")
+def unpacked(bits, values, size):
+    """The mask and all `size` weights again, from what `packed` made of them; 0 where nothing is kept."""
+    raise NotImplementedError           # four lines
+
+
+# %% [markdown]
+# Now a real network: a small ResNet that learns to read the digits. It is pruned over the whole network to a tenth, as
+# in lesson 07, and written to a file, with your two functions.
+
+# %%
+digits = mr.data.load("digits")
+
+
+def network():
+    """A new one, before training."""
+    return mr.models.build("resnet8-8", input_shape=digits.input_shape, classes=10, bn_momentum=0.1)
+
+
+model = network()
+model.initialise(0)
+steps = exercise.scale(smoke=30, laptop=450)
+for _ in mr.train.train(model, digits, mr.train.Recipe(steps, 64), seed=0):
+    pass
+trained = mr.train.State.copy(model)
+
+
+def pruned(density, method=None):
+    """The trained network with a mask, not yet retrained."""
+    model = network()
+    mask = mr.prune.new_mask(model, trained, density, method)
+    trained.masked(mask, trained.step).restore(model)
+    return model.eval()
+
+
+folder = Path(tempfile.mkdtemp())
+sizes = {f"density {density}": mr.sparse.save(folder / "network.npz", pruned(density)) / 1000
+         for density in (1.0, 0.5, 0.2, 0.1, 0.05)}
+pictures.bars(sizes, "kilobytes")
+
+# %% [markdown]
+# **Why is the last one not twenty times smaller than the first?** Not everything in a network can be pruned: batch
+# norm has two weights for each channel and two statistics, and the file has to say which network it is. In a network
+# as small as this one that is a good part of what is left.
+#
+# Is it the same network that comes back?
+
+# %%
+before = pruned(0.1)
+mr.sparse.save(folder / "network.npz", before)
+after = mr.sparse.load(folder / "network.npz")
+print("equal weights:", np.array_equal(mr.nn.pack(before).weights, mr.nn.pack(after).weights))
+print("equal masks:  ", np.array_equal(mr.nn.pack(before).mask, mr.nn.pack(after).mask))
+
+# %% [markdown]
+# ## 3. Milliseconds
+#
+# Your five loops of lesson 03 go through all filters, channels and taps. Now we want a loop over the **kept weights
+# only**. For that somebody must make a list of them, once for each mask:
+
+# %%
+example = np.zeros((2, 2, 1, 3), bool)                              # 2 filters, 2 channels, 1 x 3 taps
+example[0, 1, 0, 2] = example[1, 0, 0, 0] = example[1, 1, 0, 1] = True
+start, channel, tap, position = cpu.sparse_entries(example).by_output
+print("start   ", start)
+print("channel ", channel)
+print("tap     ", tap)
+print("position", position)
+
+# %% [markdown]
+# Three weights are kept, so `channel`, `tap` and `position` have three entries. The first one belongs to filter 0: it
+# reads channel 1 through tap 2, and its value lies at position 5 of the flat weights. `start` says which entries
+# belong to which filter: those of filter `k` are `start[k]` up to `start[k + 1]`. So filter 0 has entry 0, and filter
+# 1 has the entries 1 and 2.
+#
+# ### Exercise 3: the loop over the kept weights
+#
+# Everything else is as in lesson 03, the table `source` with -1 in the padding, too. `weight` is flat here. For each
+# place and each filter: go through its entries, and add what they see, for all images.
+
+# %%
+@exercise.implement("kernels.loops.add_kept")
+def add_kept(x, weight, start, channel, tap, position, source, y):
+    """y[q, k, :] += weight * x[pixel, channel, :] for the kept weights of row k: entries start[k] to start[k + 1]."""
+    raise NotImplementedError           # four loops, an if, one or two lines inside
+
+
+# %% [markdown]
+# **Predict:** at which density does a loop over the kept weights become faster than the dense convolution? At 0.9? At
+# 0.5? At 0.1? The dense one is the framework's best: it holds sums in registers, and it needs fewer than half of the
+# multiplications (lesson 12b).
+
+# %%
+prediction = None       # a number between 0 and 1
+
+source = mr.kernels.cpu.convolution.taps(8, 8, (3, 3), *place)
+pixels = x.transpose(2, 3, 1, 0).reshape(64, 32, 128)
+mine = mr.kernels.loops.add_kept
+mine = mine if hasattr(mine, "py_func") else numba.njit(fastmath={"contract"})(mine)        # yours is compiled already
+own = learn.place("kernels.cpu.sparse_conv2d").framework
+loop, kernel = {}, {}
+for density, mask in masks.items():
+    entries = cpu.sparse_entries(mask)
+    y = np.zeros((64, 32, 128), np.float32)
+    loop[density] = milliseconds(mine, pixels, filters.ravel(), *entries.by_output, source, y, times=3)
+    kernel[density] = milliseconds(own, x, filters, None, entries, *place)
+
+
+def crossing(sparse):
+    """The density at which the sparse way takes as long as the dense one, between the measured ones."""
+    ratio = np.log([sparse[density] / dense[density] for density in densities])             # falls from left to right
+    return float(np.exp(np.interp(0, ratio[::-1], np.log(densities)[::-1])))
+
+
+exercise.reveal(prediction, round(crossing(kernel), 2))
+
+# %%
+axis = plt.figure(figsize=(6.5, 3.6), layout="constrained").gca()
+axis.loglog(densities, list(dense.values()), "s-", color="#222222", label="dense, the framework's kernel")
+axis.loglog(densities, list(loop.values()), "o-", color="#d95f02", label="kept weights, the plain loop")
+axis.loglog(densities, list(kernel.values()), "o-", color="#1b6ca8", label="kept weights, the framework's kernel")
+axis.axvline(crossing(kernel), color="#1b6ca8", linestyle=":")
+axis.set(xlabel="density", ylabel="milliseconds")
+axis.invert_xaxis()
+axis.legend(fontsize=8)
+plt.show()
+
+# %% [markdown]
+# The sparse lines fall with the density, the dense one does not. On this computer they cross at the dotted line. That
+# is far to the right of where most people guess, and there are two reasons:
+#
+# - A kept weight costs more than a weight in a full array. Its entry has to be read, and the image it needs has to be
+#   fetched from anywhere, while the dense kernel knows what comes next.
+# - The dense way is *good*. It has been made faster for decades, with tricks that need full arrays.
+#
+# **Sparsity must first make up for what it costs.** This is why pruned networks often bring nothing: on a graphics
+# card, with libraries that are good at dense products, this crossing point lies further to the right still.
+#
+# The framework decides anew for each convolution, by a rule that was measured like this:
+
+# %%
+for density in densities:
+    pays = cpu.sparse_pays(x.shape, filters.shape, int(masks[density].sum()), *place)
+    print(f"density {density:<5} the framework takes the {'kept weights' if pays else 'dense kernel'}")
+
+# %% [markdown]
+# ## 4. Not all weights cost the same
+#
+# How much work is in a network? One counts its multiplications. A weight of a filter is used once for every place of
+# the window, so it costs $P \cdot Q$ of them. Early in a network the maps are large, later they are small (and there
+# are more channels).
+#
+# **Predict:** which tenth of the weights is cheaper to keep: a tenth of *each layer*, or the tenth that is largest over
+# the *whole network*?
+
+# %%
+prediction = None       # "each layer" or "whole network"
+
+
+def work(model):
+    """The multiplications of each convolution for one image, counting kept weights only."""
+    graph = mr.sparse.trace(model, digits.train.images[:1])
+    return [np.count_nonzero(operation.inputs[1]) * np.prod(graph.shapes[operation.output][1:])
+            for operation in graph.operations if operation.function is mr.functional.Conv2d]
+
+
+layers = mr.prune.prunable_layers(model)
+by_layer = functools.partial(mr.prune.layerwise_magnitude, layers=layers)
+choices = {"all weights": pruned(1.0), "a tenth of each layer": pruned(0.1, by_layer),
+           "a tenth, whole network": pruned(0.1)}
+total = {name: sum(work(each)) for name, each in choices.items()}
+names = {"a tenth of each layer": "each layer", "a tenth, whole network": "whole network"}
+exercise.reveal(prediction, names[min(names, key=total.get)])
+pictures.bars({name: 100 * count / total["all weights"] for name, count in total.items()}, "multiplications, %")
+
+# %%
+_, axes = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+share = [100 * value for value in mr.prune.layer_densities(choices["a tenth, whole network"]).values()]
+axes[0].bar(range(len(share)), share, color="#1b6ca8")
+axes[0].axhline(10, color="#d95f02")
+axes[0].set(xlabel="layer", ylabel="kept, %", title="a tenth of the whole network")
+full = np.array(work(choices["all weights"]))
+axes[1].bar(range(len(full)), full / 1000, color="#222222")
+axes[1].set(xlabel="convolution", ylabel="multiplications, thousands", title="what they cost when full")
+plt.show()
+
+# %% [markdown]
+# The mask over the whole network keeps most where a layer has few weights, and those are the early ones: with large
+# maps, and so with a high price for each weight. **The same density, and more work.** That mask is the better one for
+# the accuracy, you have seen it in lesson 07. Now you see its price.
+#
+# And the milliseconds? `sparse.compile` makes a fast program of a network: batch norm is folded into the filters, and
+# weights that are gone are left out.
+
+# %%
+many, one = digits.test.images[:128], digits.test.images[:1]
+rows = {}
+for name, each in choices.items():
+    program = mr.sparse.compile(each, one)
+    rows[name] = (100 * total[name] / total["all weights"], milliseconds(program, many), milliseconds(program, one))
+print(f"{'':24}{'multiplications':>16}{'128 images':>14}{'1 image':>12}")
+for name, (percent, batch, single) in rows.items():
+    print(f"{name:24}{percent:14.0f} %{batch:11.2f} ms{single:9.3f} ms")
+
+# %% [markdown]
+# Compare the columns. A tenth of the weights, some more of the multiplications, and of the time yet another share.
+# **Weights are not multiplications, and multiplications are not time.** Whoever reports one of them has not measured
+# the others.
+#
+# (These networks were pruned and not trained again, so nothing is said here about how well they read. That was lessons
+# 09 to 11.)
+#
+# ## What you built
+#
+# - `packed`, `unpacked`: the file of a pruned network, one bit for each weight and four bytes for each kept one.
+# - `add_kept`: a convolution that does only what is left to do, in training too.
+#
+# And you measured three different answers to *how much smaller is it?* Weights, bytes, milliseconds.
+
+# %%
+exercise.status("12")
+
+# %% [markdown]
+# ## A further question
+#
+# What you pruned is *unstructured*: any weight may go, and what is left lies about anywhere. Suppose you may only
+# remove whole filters. Then the arrays themselves become smaller, and the old dense kernel is faster at once, without
+# any list. But which accuracy is left at a tenth? And is there something in between, say, two of any four neighbours?
+# (Look for *2:4 sparsity*, which some graphics cards can do.)
