@@ -64,6 +64,7 @@ FUSED: dict[str, tuple[str, tuple[str, ...]]] = {
         ("optim.SGD.step_steps", "optim.decayed", "optim.momentum_step", "optim.nesterov_step", "optim.masked_step")),
     "kernels.cpu.conv2d": ("kernels.cpu.plain.conv2d", ("kernels.loops.add_taps",)),
     "kernels.cpu.conv2d_input_gradient": ("kernels.cpu.plain.conv2d_input_gradient", ("kernels.loops.add_taps",)),
+    "kernels.cpu.winograd.convolve": ("kernels.cpu.plain.winograd", ("kernels.loops.winograd_tile",)),
     "kernels.cpu.sparse_conv2d": ("kernels.cpu.plain.sparse_conv2d", ("kernels.loops.add_kept",)),
     "kernels.cpu.sparse_conv2d_input_gradient": (
         "kernels.cpu.plain.sparse_conv2d_input_gradient", ("kernels.loops.add_kept",)),
@@ -139,6 +140,7 @@ class Place:
             if first == "kernels" and len(path) == 1 and Path(kernels.__file__).with_name(path[0]).is_dir():
                 self.owner: Any = type(kernels.backend(path[0]))
             elif first == "kernels":
+                kernels.backend("cpu")              # Numba is not imported before the process is prepared for it
                 self.owner = self.module = importlib.import_module(".".join((kernels.__name__, *path)))
             else:
                 self.owner = functools.reduce(getattr, path, importlib.import_module(f"minirewind.{first}"))

@@ -176,6 +176,26 @@ def test_the_loops_are_what_convolution_means(looping, place, seed):
         hold(backend, "sparse_conv2d_input_gradient", dy, weight, EXACT.sparse_entries(mask), x.shape, stride, padding)
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_winograds_convolution_tile_by_tile_is_the_kernels(mirrored):
+    pytest.importorskip("numba")
+    from minirewind.kernels.cpu import convolution, plain, winograd
+
+    x, weight = rng(0).standard_normal((35, 8, 128), np.float32), rng(1).standard_normal((16, 8, 3, 3), np.float32)
+    bias = rng(2).standard_normal(16, np.float32)
+    arguments = x, convolution.pack(weight, bias, False), mirrored, (5, 7), (1, 2), 16
+    images, filters = x.reshape(5, 7, 8, 128).transpose(3, 2, 0, 1), weight[..., ::-1, ::-1] if mirrored else weight
+    exact = EXACT.conv2d(images.astype(float), filters.astype(float), bias.astype(float), (1, 1), (1, 2))
+    for convolve in (plain.winograd, winograd.convolve):
+        assert error(convolve(*arguments), exact.transpose(2, 3, 1, 0).reshape(-1, 16, 128)) < 1e-4
+
+
+@given(st.integers(1, 40), st.sampled_from([1, 2, 4, 8, 16]))
+def test_a_sum_in_lanes_is_the_sum(length, lanes):
+    x, w = rng(0).standard_normal(length), rng(1).standard_normal(length)
+    assert np.isclose(loops.dot_in_lanes(x, w, lanes), x @ w)
+
+
 @FAST
 @given(convolutions(), LAYOUTS, st.sampled_from([0, 0.1, 0.5, 1]))
 def test_sparse_convolution(backend, case, layout, density):

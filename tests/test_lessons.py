@@ -137,7 +137,7 @@ def test_a_cell_keeps_its_id_when_others_change():
 def test_a_lesson_has_the_shape_of_a_lesson(name):
     cells = build.cells(script(name))
     top = cells[0][1]
-    assert top.startswith(f"# {name[:2]} · ")
+    assert top.startswith(f"# {name.split('_')[0]} · ")
     for word in ("**Time**", "**You need**", "**Paper**", "**New words:**"):
         assert word in top, word
     assert f'exercise.begin("{name}")' in cells[1][1]

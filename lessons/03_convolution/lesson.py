@@ -420,15 +420,18 @@ pictures.bars(times, "milliseconds")
 # with the table turned round (*which places saw pixel `p` through tap `t`?*), and with `k` and `c` exchanged. So every
 # convolution of every network in this course now runs through your five loops.
 #
-# How good are they? The framework's own kernel holds parts of the sum in the registers of the processor, uses all of
-# its cores, and for 3 × 3 filters it even gets along with fewer multiplications. And NumPy? It copies every window
-# into one large matrix and asks a library for a matrix product.
+# How good are they? The framework's own kernel holds parts of the sum in the registers of the processor, and for 3 ×
+# 3 filters it even gets along with fewer multiplications. (It would use all cores, too. Here it gets one, as you
+# did.) And NumPy? It copies every window into one large matrix and asks a library for a matrix product.
 
 # %%
+threads = numba.get_num_threads()
+mr.kernels.set_threads(1)
 duel = exercise.race("kernels.cpu.conv2d", view, filters, None, *place, times=exercise.scale(smoke=10, laptop=200))
 numpy_way = learn.place("kernels.reference.convolution.conv2d").framework
 everything = times | {"NumPy": milliseconds(numpy_way, images, filters, None, *place),
                       "the framework's own": duel["framework"]}
+mr.kernels.set_threads(threads)
 pictures.bars(everything, "milliseconds")
 print(f"Python to the fastest: a factor of {max(everything.values()) / min(everything.values()):,.0f}")
 

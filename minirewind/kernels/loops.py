@@ -90,3 +90,33 @@ def add_kept(x, weight, start, channel, tap, position, source, y):
                 if p >= 0:
                     for n in range(x.shape[2]):
                         y[q, k, n] += weight[position[entry]] * x[p, channel[entry], n]
+
+
+def dot_in_lanes(x, w, lanes):
+    """The sum of x * w as a processor with vectors adds it up: `lanes` sums side by side, folded in half at the end."""
+    sums = np.zeros(lanes, x.dtype)
+    whole = len(x) - len(x) % lanes
+    for i in range(0, whole, lanes):
+        sums += x[i : i + lanes] * w[i : i + lanes]
+    sums[: len(x) - whole] += x[whole:] * w[whole:]
+    while len(sums) > 1:
+        half = len(sums) // 2
+        sums = sums[:half] + sums[half:]
+    return sums[0]
+
+
+# The three matrices of Winograd's convolution (Lavin and Gray, 2016), for 4 outputs of a 3-tap filter on 6 pixels.
+SPREAD = np.array([[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0],
+                   [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1.0]])                   # B'
+FILTER = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24        # G
+GATHER = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1.0]])     # A'
+
+
+def winograd_tile(pixels, weight):
+    """The 4 x 4 outputs of a filter (3, 3) on pixels (6, 6), with 36 products:    A' [(G g G') * (B' d B)] A
+
+    Both may be stacks of such, (..., 6, 6) and (..., 3, 3).
+    """
+    spread = SPREAD @ pixels @ SPREAD.T                                   # (6, 6)
+    filters = FILTER @ weight @ FILTER.T                                  # (6, 6)
+    return GATHER @ (spread * filters) @ GATHER.T                         # (4, 4)
