@@ -251,7 +251,7 @@ plt.show()
 # - The dense way is *good*. It has been made faster for decades, with tricks that need full arrays.
 #
 # **Sparsity must first make up for what it costs.** This is why pruned networks often bring nothing: on a graphics
-# card, with libraries that are good at dense products, this crossing point lies further to the right still.
+# card, with libraries that are good at dense products, the crossing point mostly lies further to the right still.
 #
 # The framework decides anew for each convolution, by a rule that was measured like this:
 
