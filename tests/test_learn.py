@@ -387,4 +387,4 @@ def test_without_lessons_the_command_says_where_they_are(tmp_path):
 def test_the_machinery_is_small():
     tree = ast.parse(Path(learn.__file__).read_text())
     lines = {node.lineno for node in ast.walk(tree) if hasattr(node, "lineno")}
-    assert len(lines) < 530
+    assert len(lines) < 560

@@ -3,7 +3,7 @@
 #
 # **Time** 50 minutes, and you may leave it out · **You need** lessons 03 and 12 · **Paper** none of it
 #
-# **New words:** lane, FMA, instruction, assembler, Winograd
+# **New words:** lane, FMA, assembler, Winograd
 #
 # In lesson 03 your batch-innermost loops were far faster than the first ones, and the framework's kernel was faster
 # still. With the same multiplications? Not even that. In this lesson you look at what the processor was really asked to
