@@ -11,7 +11,7 @@ from small_study import DATA, RECIPE, states, tiny, tiny_data, without_seconds
 
 from minirewind import files, models, prune, retrain, study, train
 from minirewind.errors import Error
-from minirewind.study import Graph, Node, store, work
+from minirewind.study import Graph, Node, driver, store, work
 
 # --- The graph -------------------------------------------------------------------------------------------------------
 
@@ -84,6 +84,35 @@ def test_what_waits_for_a_failed_node_can_never_be_run():
     lost = graph.waiting_for([Node(0, 12, "lr_rewinding", "global_magnitude", 12, (0.8,))], nodes)
     assert {len(node.densities) for node in lost} == {1, 2, 3}
     assert graph.waiting_for([nodes[0]], nodes) == set(nodes)
+
+
+def test_the_queue_gives_every_node_once_after_those_it_needs_and_asks_once_what_they_are(monkeypatch):
+    graph = Graph(tiny(seeds=50, protocols=study.PROTOCOLS), 12)
+    nodes, asked, before = graph.nodes(), [], Graph.before
+    monkeypatch.setattr(Graph, "before", lambda self, node: asked.append(node) or before(self, node))
+    queue, running, taken = driver.Queue(graph, nodes), [], []
+    while queue or running:
+        while queue and len(running) < 7:
+            running.append(queue.take())
+            taken.append(running[-1])
+        queue.done(running.pop(len(taken) % len(running)))             # in no particular order
+    assert asked == nodes
+    assert sorted(map(nodes.index, taken)) == list(range(len(nodes)))
+    place = {node: i for i, node in enumerate(taken)}
+    assert all(place[other] < place[node] for node in nodes for other in before(graph, node))
+
+
+def test_runs_side_by_side_in_one_call_train_as_many_steps():
+    graph = Graph(tiny(seeds=2), 12)
+    queue = driver.Queue(graph, graph.nodes())
+    groups = []
+    while queue:
+        groups.append(queue.take_group(3))
+        assert len({graph.cost(node) for node in groups[-1]}) == 1
+        for node in groups[-1]:
+            queue.done(node)
+    assert max(map(len, groups)) == 3
+    assert sorted(node.name for group in groups for node in group) == sorted(node.name for node in graph.nodes())
 
 
 def test_reinitialisation_is_one_shot_only():
