@@ -28,15 +28,16 @@ def drive(nodes: int, workers: int, folder: Path) -> dict:
     b = work.bench(work.job_of(wanted, folder, "cpu"))
     summary = {"density": 0.5, "accuracy": 50.0, "validation_accuracy": 50.0, "seconds": 1.0,
                "layer_densities": dict.fromkeys(b.multiply_adds, 0.5)}
-    own, times, memory = [], [], []
+    own, own_cpu, times, memory = [], [], [], []
 
     def stand_in(job, node, report=None):
-        begin = time.perf_counter()
+        begin, begin_cpu = time.perf_counter(), time.thread_time()
         path = b.store.path(node)
         path.mkdir(parents=True)
         (path / "run.json").write_text(json.dumps(summary))
         times.append(time.perf_counter())
         own.append(times[-1] - begin)
+        own_cpu.append(time.thread_time() - begin_cpu)
         memory.append(tracemalloc.get_traced_memory()[0] / 1e6)
         return [""]
 
@@ -44,12 +45,13 @@ def drive(nodes: int, workers: int, folder: Path) -> dict:
     if workers > 1:
         driver.here = lambda together: driver.Crew(lambda: pool, lambda: workers)
     work.execute = stand_in
-    began = time.perf_counter()
+    began, began_cpu = time.perf_counter(), time.thread_time()
     try:
         study.run(wanted, folder, progress=False)
     finally:
         driver.here, work.execute = here, real
-    return {"total": time.perf_counter() - began, "own": own, "times": times, "memory": memory}
+    return {"total": time.perf_counter() - began, "cpu": time.thread_time() - began_cpu, "own": own,
+            "own_cpu": own_cpu, "times": times, "memory": memory}
 
 
 def measure(nodes: int, workers: int) -> dict:
@@ -61,7 +63,9 @@ def measure(nodes: int, workers: int) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         memory = drive(nodes, workers, Path(folder) / "study")["memory"]
     tracemalloc.stop()
-    own = timed["own"] if workers == 1 else [0.0] * len(timed["own"])
+    own, cpu = timed["own"], timed["cpu"] - sum(timed["own_cpu"])
+    if workers > 1:
+        own, cpu = [0.0] * len(own), timed["cpu"]           # the stand-in has threads of its own
     tenth = len(own) // 10
 
     def pace(first: int) -> float:
@@ -69,6 +73,7 @@ def measure(nodes: int, workers: int) -> dict:
         return 1e3 * (timed["times"][last - 1] - timed["times"][first] - sum(own[first + 1 : last])) / (tenth - 1)
 
     return {"nodes": len(own), "workers": workers, "ms_per_node": 1e3 * (timed["total"] - sum(own)) / len(own),
+            "cpu_ms_per_node": 1e3 * cpu / len(own),
             "ms_per_node_first_tenth": pace(0), "ms_per_node_last_tenth": pace(len(own) - tenth),
             "megabytes_at_first": memory[0], "megabytes_at_last": memory[-1]}
 
