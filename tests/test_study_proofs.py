@@ -78,10 +78,10 @@ def test_a_study_killed_twenty_five_times_ends_in_the_same_bits_and_no_file_is_u
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_disk_that_is_full_at_any_file_is_one_clear_error_and_nothing_is_lost(finished, tmp_path, workers, capsys,
-                                                                              monkeypatch):
-    """Every write fails once, at another file each time; at last nothing fails."""
+@pytest.mark.parametrize(("workers", "least"), [(1, 5), (2, 2)])
+def test_a_disk_that_is_full_at_any_file_is_one_clear_error_and_nothing_is_lost(finished, tmp_path, workers, least,
+                                                                              capsys, monkeypatch):
+    """Writes fail at another file each time, until none fails: those of this process, with two workers the driver's."""
     monkeypatch.setattr(work, "PARTIAL_EVERY", -1)
     original, left = os.fsync, [0]
 
@@ -109,6 +109,6 @@ def test_a_disk_that_is_full_at_any_file_is_one_clear_error_and_nothing_is_lost(
         assert said.endswith("No space left on device")
         assert str(folder) in said
         assert unreadable(folder) == []
-    assert fails >= 5
+    assert fails >= least
     assert without_seconds(study.read_results(folder / "results.csv")) == without_seconds(finished[1])
     assert states(folder) == states(finished[0])
