@@ -347,6 +347,7 @@ def explain(reason: Exception, target: str) -> str:
         module = place(target).module
         sees = f"the names of {module.__name__.replace('minirewind.', '')}.py, np and math" if module else "np and math"
         line += f"\nYour function sees {sees}; what else it needs, define inside it."
+        line += " (What stands in that file is called without mr. in front.)" * (reason.name == "mr")
     return message + line
 
 

@@ -105,6 +105,10 @@ def test_each_round_removes_a_fifth_of_what_is_left():
         "a fifth of what is LEFT: 0.8, 0.64, 0.512, 0.41, 0.328, 0.262")
     assert got != 5, (
         "after 5 rounds 0.328 is left, and that is more than 0.3: go on until no more than that is left, so round up")
+    assert got != 7, "you say 7 rounds for 0.3, and it is 6: before the first round there were none, so count from 0"
+    assert got != 1, "you say 1 round for 0.3: a round REMOVES a fifth and keeps 0.8, so multiply by 0.8, not by 0.2"
+    assert hasattr(got, "__index__"), (
+        f"a number of rounds is a whole number, an int; yours is {got!r}. The framework counts with it, range(rounds)")
     assert got == 6, f"0.8, 0.64, 0.512, 0.41, 0.328, 0.262: no more than 0.3 is left after 6 rounds; you say {got}"
 
 
@@ -134,6 +138,17 @@ rounds.wrong("""
 def rounds_to(density):
     return math.ceil((1 - density) / 0.2 - 1e-9)
 """, says="of the BEGINNING each time")
+rounds.wrong("""
+def rounds_to(density):
+    return np.ceil(np.log(density) / np.log(0.8) - 1e-9)
+""", says="a whole number, an int")
+rounds.wrong("""
+def rounds_to(density):
+    kept, count = 1.0, 1
+    while kept > density * (1 + 1e-9):
+        kept, count = kept * 0.8, count + 1
+    return count
+""", says="so count from 0")
 rounds.wrong("""
 def rounds_to(density):
     return round(math.log(density) / math.log(0.8))
