@@ -171,7 +171,7 @@ axis.set(xlabel="parameters", title=f"{sum(sizes.values()):,} parameters in {len
 plt.show()
 
 # %% [markdown]
-# Look at `conv2` in `layer3`. Half of the network is one layer. Remember that when you come to prune.
+# Look at `conv2` in `layer3`. Nearly half of the network is one layer. Remember that when you come to prune.
 #
 # ## 3. What arrives after thirty layers?
 #
@@ -333,7 +333,8 @@ exercise.reveal(prediction, abs(round(float(x.grad[0, 0, 4, 4]), 3)))
 # Raise one pixel, and the mean rises too, and is subtracted from *all*. The sum is always zero, whatever you do. This
 # is what `x.data` would have lost: the pixel matters to the others by way of the mean and the variance. People who
 # write batch norm's gradient by hand forget one of these ways again and again. You did not write it at all: you wrote
-# the forward computation out of operations that know their gradients. This is the rest of it:
+# the forward computation out of operations that know their gradients. This is the rest of it. (What the `running_`
+# arrays are for comes in section 5.)
 
 # %%
 print(inspect.getsource(functional.batch_norm_steps))
@@ -418,7 +419,7 @@ figure, axis = plt.subplots(figsize=(6.5, 2.8), layout="constrained")
 for momentum, colour in ((0.003, "#d95f02"), (0.1, "#1b6ca8")):
     mean, variance, seen = np.zeros(1), np.ones(1), []
     for _ in range(150):
-        batch = before.data[rng.integers(0, 50, 8), 0]                      # 8 images, channel 0
+        batch = before.data[rng.integers(0, 50, 2), 0]                      # 2 images, channel 0
         functional.update_running(mean, variance, batch.mean(), batch.var(), batch.size, momentum)
         seen.append(float(variance[0]))
     axis.plot(seen, color=colour, label=f"momentum {momentum}")
@@ -497,9 +498,10 @@ for name, curve in curves.items():
     print(f"{name:18} error {curve[0]:.3g} at first, {curve[-1]:.3g} after {len(curve)} steps")
 
 # %% [markdown]
-# The dotted line is the error of pure guessing. The networks with $k = 1$ and no batch norm sit on it: nothing gets
-# through to the top, so no gradient gets back to the bottom. With $k = 3$ too much gets through: its error
-# begins far above the figure, and after a step or two there are no numbers left. The one with batch norm learns.
+# The dotted line is the error of pure guessing. The network with $k = 1$ and no batch norm sits on it: nothing gets
+# through to the top, so no gradient gets back to the bottom. With $k = 1.41$ it leaves the line late, if at all. With
+# $k = 3$ too much gets through: its error begins far above the figure, and after a few steps there are no numbers left.
+# The one with batch norm learns.
 #
 # Note what you did *not* see: an error message. A network whose beginning is wrong looks just like a network that has
 # nothing to learn.
