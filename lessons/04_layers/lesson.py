@@ -223,7 +223,7 @@ def draw(percent):
 pictures.slide(draw, percent=(50, 250, 100))
 
 # %% [markdown]
-# One tick on the axis is a factor of a hundred or more. Without ReLUs, $k = 1$ is nearly right. (It loses a little at
+# One tick on the axis is a factor of a thousand. Without ReLUs, $k = 1$ is nearly right. (It loses a little at
 # the rim of the image, where the filters stand on zeros.) The ReLU throws half of the numbers away, at every layer, and
 # with them half of the squares that are behind the spread of the next. To make up for that one may take
 # $k = \sqrt 2 = 1.41$, for squares grow with $k^2$. Move the slider there.
