@@ -201,12 +201,19 @@ def string(steps, count=20, size=8, first=0, **key):
         assert np.shape(part) == (size,), (
             f"with {count} images and batches of {size}, step {step} has a batch of shape {np.shape(part)}: every "
             f"batch is full. Where an epoch ends inside a batch, go on with the beginning of the next")
+        assert np.asarray(part).dtype.kind in "iu", (
+            f"numbers of images are whole numbers, yours are {np.asarray(part).dtype}: np.zeros and np.empty make "
+            f"numbers with a point, unless they are told np.zeros(batch_size, int)")
         parts.append(part)
     return np.concatenate(parts)
 
 
 @batches.check
 def test_every_image_comes_once_in_each_epoch():
+    assert not np.array_equal(string(3), np.concatenate([data.permutation(0, 0, 0, e, 20)[8 * i : 8 * i + 8]
+                                                         for e in range(2) for i in range(2)])[:24]), (
+        "the end of an epoch that does not fill a batch was left out: those images have no turn in this epoch. Go on "
+        "with the beginning of the next")
     seen = string(5)                                                    # 40 places: two epochs of 20
     for epoch in range(2):
         counts = np.bincount(seen[20 * epoch : 20 * epoch + 20], minlength=20)
@@ -229,9 +236,6 @@ def test_the_next_epoch_is_shuffled_anew():
 def test_it_is_a_function_of_the_step():
     late = string(1, first=123)
     string(3)
-    assert not np.array_equal(string(3), np.concatenate([data.permutation(0, 0, 0, e, 20)[8 * i : 8 * i + 8]
-                                                         for e in range(2) for i in range(2)])[:24]), (
-        "the end of an epoch that does not fill a batch was left out: those images have no turn in this epoch")
     assert np.array_equal(string(1, first=123), late), (
         "step 123 saw other images when it was asked for again. Whoever goes back to a step must see what was seen "
         "there: nothing may be drawn, everything is computed from clock")
@@ -266,6 +270,20 @@ def batch_indices(count, batch_size, clock):
     places = np.arange(clock.step * batch_size, (clock.step + 1) * batch_size)
     return permutation(clock.seed, clock.stream, clock.round, 0, count)[places % count]
 """, says="the same order as the first")
+batches.wrong("""
+def batch_indices(count, batch_size, clock):
+    index = np.zeros(batch_size)
+    for i in range(batch_size):
+        epoch, position = divmod(clock.step * batch_size + i, count)
+        index[i] = permutation(clock.seed, clock.stream, clock.round, epoch, count)[position]
+    return index
+""", says="unless they are told")
+batches.wrong("""
+def batch_indices(count, batch_size, clock):
+    epoch, batch = divmod(clock.step, count // batch_size)
+    order = permutation(clock.seed, clock.stream, clock.round, epoch, count)
+    return order[batch * batch_size : (batch + 1) * batch_size]
+""", says="was left out")
 batches.wrong("""
 def batch_indices(count, batch_size, clock):
     return np.random.default_rng(clock.step).integers(0, count, batch_size)
