@@ -196,7 +196,13 @@ def string(steps, count=20, size=8, first=0, **key):
     parts = []
     for step in range(first, first + steps):
         clock = train.Clock(**{"seed": 0, "stream": 0, "round": 0, "batch_size": size, "step": step, **key})
-        part = data.batch_indices(count, size, clock)
+        try:
+            part = data.batch_indices(count, size, clock)
+        except TypeError as reason:
+            if "unhashable" not in str(reason):
+                raise
+            raise AssertionError("permutation wants one epoch, a number, and got an array of them. Ask it once for "
+                                 "each epoch that occurs in the batch") from reason
         assert part is not None, "nothing came back: did you forget the return?"
         assert np.shape(part) == (size,), (
             f"with {count} images and batches of {size}, step {step} has a batch of shape {np.shape(part)}: every "
@@ -290,6 +296,11 @@ def batch_indices(count, batch_size, clock):
 """, says="take the permutation's places one after the other")
 batches.wrong("""
 def batch_indices(count, batch_size, clock):
+    epochs, positions = np.divmod(np.arange(clock.step * batch_size, (clock.step + 1) * batch_size), count)
+    return permutation(clock.seed, clock.stream, clock.round, epochs, count)[positions]
+""", says="got an array of them")
+batches.wrong("""
+def batch_indices(count, batch_size, clock):
     places = np.arange(clock.step * batch_size, (clock.step + 1) * batch_size)
     epoch = clock.step * batch_size // count
     return permutation(clock.seed, clock.stream, clock.round, epoch, count)[places % count]
@@ -327,6 +338,17 @@ def toy():
     return Data(split, split, split, classes=2), model, optim.SGD(model, momentum=0.0), clock
 
 
+def stepped(model, optimiser, data_, clock):
+    """One step; images that are no tensor yet are a message."""
+    try:
+        train.one_step(model, optimiser, data_, clock)
+    except (TypeError, AttributeError) as reason:
+        if "order must be" not in str(reason) and "ndarray" not in str(reason):
+            raise
+        raise AssertionError("a network takes a tensor, and images is an array: model(Tensor(images)). Its scores are "
+                             "a tensor, and so is the loss") from reason
+
+
 def by_hand(data_, weights, momentum, step, rate):
     """Weights after one step from `weights`, and the gradient, worked out with small means."""
     clock = train.Clock(seed=0, stream=0, round=0, batch_size=4, step=step)
@@ -344,7 +366,7 @@ def test_the_weights_move_against_the_gradient_of_this_batch():
     row = nn.pack(model)
     before = row.weights.copy()
     expected, gradient = by_hand(data_, before, 0, 0, 0.5)
-    train.one_step(model, optimiser, data_, clock)
+    stepped(model, optimiser, data_, clock)
     assert not np.array_equal(row.weights, before) or not np.any(row.gradients), (
         "the gradients are there, but the weights have not moved: optimiser.step(clock.rate) comes after "
         "loss.backward()")
@@ -362,7 +384,7 @@ def test_the_gradients_of_the_step_before_are_forgotten():
     row = nn.pack(model)
     row.gradients[...] = 100                                            # left over from somebody else
     expected, _ = by_hand(data_, row.weights.copy(), 0, 0, 0.5)
-    train.one_step(model, optimiser, data_, clock)
+    stepped(model, optimiser, data_, clock)
     assert abs(row.weights).max() < 10 or np.any(row.gradients), (
         "you set the gradients to zero at the end of the step. That helps the next step, and not this one: somebody "
         "else may have left gradients behind. optimiser.zero_grad() before loss.backward()")
@@ -371,7 +393,7 @@ def test_the_gradients_of_the_step_before_are_forgotten():
         "where all the past points. optimiser.zero_grad() before loss.backward()")
     for clock.step in (1, 2):
         expected, _ = by_hand(data_, row.weights.copy(), 0, clock.step, 0.5)
-        train.one_step(model, optimiser, data_, clock)
+        stepped(model, optimiser, data_, clock)
         assert np.allclose(row.weights, expected, atol=1e-6), f"step {clock.step} went elsewhere than its batch says"
 
 
@@ -382,7 +404,7 @@ def test_the_step_sees_its_own_batch():
         data_, model, optimiser, clock = toy()
         clock.step = number
         expected, _ = by_hand(data_, nn.pack(model).weights.copy(), 0, number, 0.5)
-        train.one_step(model, optimiser, data_, clock)
+        stepped(model, optimiser, data_, clock)
         results.append(nn.pack(model).weights.copy())
         assert np.allclose(results[-1], expected, atol=1e-6), (
             f"step {number} did not learn from its own batch: datasets.batch(data, clock.batch_size, clock, ...)")
@@ -395,7 +417,7 @@ def test_the_loss_is_left_on_the_clock():
     clock.batch_size = 6
     x, y = data.batch(data_, 6, clock)
     loss = functional.cross_entropy(model(Tensor(x)), y).item()
-    train.one_step(model, optimiser, data_, clock)
+    stepped(model, optimiser, data_, clock)
     assert not isinstance(clock.loss, Tensor), (
         "clock.loss is a tensor, and holds on to the whole graph of the computation: leave its number there, loss.data")
     got = float(clock.loss)
@@ -411,6 +433,15 @@ def one_step(model, optimiser, data, clock):
     optimiser.step(clock.rate)
     clock.loss = loss.data
 """, says="the gradients of the step before are still there")
+step.wrong("""
+def one_step(model, optimiser, data, clock):
+    images, labels = datasets.batch(data, clock.batch_size, clock, optimiser.backend)
+    optimiser.zero_grad()
+    loss = functional.cross_entropy(model(images), labels)
+    loss.backward()
+    optimiser.step(clock.rate)
+    clock.loss = loss.data
+""", says="images is an array")
 step.wrong("""
 def one_step(model, optimiser, data, clock):
     images, labels = datasets.batch(data, clock.batch_size, clock, optimiser.backend)
