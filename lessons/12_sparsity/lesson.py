@@ -83,6 +83,22 @@ prediction = None       # two numbers, like (10, 10)
 exercise.reveal(prediction, (round(32 / (0.1 * 64), 1), round(32 / (0.1 * 32 + 1), 1)))
 
 # %%
+chance = lot.permutation(64).reshape(8, 8)
+
+
+def file_of(kept):
+    """The mask of 64 weights, of which some are kept, and what the file takes."""
+    axis = plt.figure(figsize=(4.6, 2.6), layout="constrained").gca()
+    axis.imshow(chance < kept, cmap="Blues", vmin=0, vmax=1.4)
+    axis.set(xticks=[], yticks=[])
+    axis.set_title(f"{kept} of 64 kept. All weights: 256 bytes\nwith places: {8 * kept} bytes\n"
+                   f"with bits: 8 + {4 * kept} = {8 + 4 * kept} bytes", fontsize=10)
+    plt.show()
+
+
+pictures.slide(file_of, kept=(0, 64, 6))
+
+# %%
 kept = np.linspace(0, 1, 101)
 axis = plt.figure(figsize=(6, 3.2), layout="constrained").gca()
 axis.plot(kept, 64 * kept / 32, color="#d95f02", label="kept weights and their places")
@@ -337,7 +353,7 @@ for name, (percent, batch, single) in rows.items():
 # And you measured three different answers to *how much smaller is it?* Weights, bytes, milliseconds.
 
 # %%
-exercise.status("12")
+exercise.status("12_")
 
 # %% [markdown]
 # ## A further question
