@@ -7,10 +7,11 @@ kernel through that object (`backend.conv2d(...)`), so a learner's kernel can be
 import functools
 
 from .. import errors
+from . import loops
 from .process import set_threads
 from .reference import Reference
 
-__all__ = ["Backend", "backend", "set_threads"]
+__all__ = ["Backend", "backend", "loops", "set_threads"]
 
 Backend = Reference
 """What every backend offers is what the NumPy reference offers; the others replace its kernels by faster ones."""
