@@ -126,7 +126,8 @@ def arithmetic(function):
     counts = {}
     for line in next(iter(function.inspect_asm().values())).splitlines():
         name = line.split()[0] if line.split() else ""
-        if name.startswith(("vmul", "vadd", "vfmadd", "mul", "add", "fm", "fadd")) and name.endswith(("ss", "ps", "s")):
+        on_pc = name.startswith(("vmul", "vadd", "vfmadd", "mul", "add")) and name.endswith(("ss", "ps"))
+        if on_pc or name in ("fmul", "fadd", "fmadd", "fmla"):      # the latter on ARM
             counts[name] = counts.get(name, 0) + 1
     return counts
 
