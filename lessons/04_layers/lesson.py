@@ -380,7 +380,7 @@ figure, axis = plt.subplots(figsize=(6.5, 2.6), layout="constrained")
 axis.plot(said, "o", color="#d95f02", label="in sixty batches, while training")
 axis.axhline(alone, color="#1b6ca8", label="evaluated")
 axis.set(xlabel="batch", ylabel="activation")
-axis.legend()
+figure.legend(loc="outside upper center", ncols=2)
 plt.show()
 
 # %% [markdown]
@@ -419,11 +419,11 @@ figure, axis = plt.subplots(figsize=(6.5, 2.8), layout="constrained")
 for momentum, colour in ((0.003, "#d95f02"), (0.1, "#1b6ca8")):
     mean, variance, seen = np.zeros(1), np.ones(1), []
     for _ in range(150):
-        batch = before.data[rng.integers(0, 50, 2), 0]                      # 2 images, channel 0
+        batch = before.data[rng.integers(0, 50, 4), 1]                      # 4 images, channel 1
         functional.update_running(mean, variance, batch.mean(), batch.var(), batch.size, momentum)
         seen.append(float(variance[0]))
     axis.plot(seen, color=colour, label=f"momentum {momentum}")
-axis.axhline(before.data[:, 0].var(), color="black", linewidth=0.8, label="all images")
+axis.axhline(before.data[:, 1].var(), color="black", linewidth=0.8, label="all images")
 axis.set(xlabel="step", ylabel="running variance")
 axis.legend()
 plt.show()
