@@ -276,7 +276,7 @@ model = mr.models.resnet(8, 8, input_shape=data.input_shape, classes=10).initial
 recipe = mr.train.Recipe(steps, batch_size=64)
 middle, records = None, []
 
-for record in mr.train.train(model, data, recipe, seed=0, report_every=steps // 20):
+for record in mr.train.train(model, data, recipe, seed=0, report_every=steps // 18):
     records.append((record.step, record.loss, record.rate, mr.train.evaluate(model, data.validation)))
     if record.step == steps // 2:
         middle = mr.train.State.copy(model)                                 # just before the first drop
@@ -318,8 +318,9 @@ pictures.images(data.test.images[wrong], [f"{read[i]}, not {data.test.labels[i]}
 prediction = None       # a number
 
 end = mr.train.State.copy(model)
-for _ in mr.train.train(model, data, recipe, seed=0, start=middle):
+for record in mr.train.train(model, data, recipe, seed=0, start=middle):
     pass
+print(f"from step {middle.step} to step {record.step} once more")
 exercise.reveal(prediction, int((mr.train.State.copy(model).weights != end.weights).sum()))
 
 # %% [markdown]
