@@ -318,9 +318,8 @@ pictures.images(data.test.images[wrong], [f"{read[i]}, not {data.test.labels[i]}
 prediction = None       # a number
 
 end = mr.train.State.copy(model)
-for record in mr.train.train(model, data, recipe, seed=0, start=middle):
-    pass
-print(f"from step {middle.step} to step {record.step} once more")
+again = list(mr.train.train(model, data, recipe, seed=0, start=middle))
+print(f"from step {middle.step} to step {again[-1].step} once more")
 exercise.reveal(prediction, int((mr.train.State.copy(model).weights != end.weights).sum()))
 
 # %% [markdown]
