@@ -294,7 +294,7 @@ plt.show()
 print(f"validation {accuracy[-1]:.1f} %, test {mr.train.evaluate(model, data.test):.1f} %")
 
 # %% [markdown]
-# The machine of lesson 02 read 95 or 96 %. These are all the test digits that the network reads wrongly (or the first
+# The machine of lesson 02 read some 95 %. These are all the test digits that the network reads wrongly (or the first
 # twenty). Would you have known?
 
 # %%
