@@ -7,6 +7,7 @@ Everything is reached through its module: mr.tensor.Tensor, mr.models.resnet, mr
 
 from . import (
     data,
+    figures,
     files,
     filters,
     functional,
@@ -14,10 +15,13 @@ from . import (
     models,
     nn,
     optim,
+    page,
     prune,
+    published,
     report,
     retrain,
     sparse,
+    speed,
     study,
     tensor,
     trackers,
@@ -27,5 +31,5 @@ from .errors import Error
 
 __version__ = "0.1.0"
 
-__all__ = ["Error", "data", "files", "filters", "functional", "kernels", "models", "nn", "optim", "prune", "report",
-           "retrain", "sparse", "study", "tensor", "trackers", "train"]
+__all__ = ["Error", "data", "figures", "files", "filters", "functional", "kernels", "models", "nn", "optim", "page",
+           "prune", "published", "report", "retrain", "sparse", "speed", "study", "tensor", "trackers", "train"]

@@ -4,9 +4,7 @@ import argparse
 import difflib
 import json
 import os
-import statistics
 import sys
-import time
 import typing
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from . import export, files, models, nn, prune, sparse, study
+from . import about, export, files, models, nn, page, prune, report, sparse, speed, study
+from . import data as datasets
 from .errors import Error, choose
 from .train import Recipe
 
@@ -25,10 +24,8 @@ EXPORTS = {"sparse": "network.npz", "onnx": "network.onnx", "safetensors": "netw
 
 
 def compare(options) -> None:
-    """Run the comparison, print the table, draw the figure."""
+    """Run the comparison, print the table, draw the figures, write the page."""
     from tqdm import tqdm
-
-    from . import report
 
     wanted = study.made(settings(options, options.study), options.study or "")
     folder = Path(options.out or f"results/{Path(options.study or 'compare').stem}")
@@ -55,8 +52,9 @@ def compare(options) -> None:
     if rows:
         print(report.table(rows))
         tell_emptied(f"{name} (in {count} runs)" for name, count in study.emptied(folder).items())
-        report.write(rows, folder)
-        print(f"\n{folder / 'results.csv'}  every run\n{folder / 'comparison.png'}  the figure (and .svg)")
+        about.note(folder, len(rows), device=options.device, workers=workers,
+                   train_images=len(datasets.load(str(wanted.data), wanted.data_dir).train))
+        tell_page(page.write(rows, folder, options.measure))
     if failure:
         raise failure
 
@@ -72,14 +70,18 @@ def settings(options, study_file: str | None = None) -> dict[str, Any]:
 
 
 def draw(options) -> None:
-    """Print the table and draw the figure of a folder again, from its results.csv."""
-    from . import report
-
+    """Print the table, draw the figures and write the page of a folder again, from its results.csv."""
     rows = study.read_results(Path(options.folder) / "results.csv")
     if not rows:
         raise Error(f"{options.folder}/results.csv has no rows yet; let compare finish a run first")
     print(report.table(rows))
-    report.write(rows, Path(options.folder))
+    tell_page(page.write(rows, options.folder, options.measure))
+
+
+def tell_page(path: Path) -> None:
+    """Where everything is."""
+    print(f"\n{path.with_name('results.csv')}  every run\n{path.with_name('comparison.png')}  the figure\n"
+          f"{path}  the page: open it in a browser")
 
 
 def prune_network(options) -> None:
@@ -128,22 +130,10 @@ def export_network(options) -> None:
     dense = sum(values.nbytes for values in model.state_dict().values())
     print(f"density {prune.density(vectors.mask, vectors.prunable):.2%}: {size:,} bytes, the dense network "
           f"{dense:,} ({dense / size:.1f}x){note}")
-    for name, run in programs.items():
-        one, many = milliseconds(run, images[:1]), milliseconds(run, images)
-        print(f"{name:16}{one:9.3f} ms for one image {many:9.2f} ms for {len(images)}")
+    one, many = (speed.milliseconds(programs, images[:count]) for count in (1, len(images)))
+    for name in programs:
+        print(f"{name:16}{one[name]:9.3f} ms for one image {many[name]:9.2f} ms for {len(images)}")
     print(out)
-
-
-def milliseconds(run, images) -> float:
-    """The median time of a call, of as many as fit into a quarter of a second."""
-    run(images)
-    times: list[float] = []
-    end = time.perf_counter() + 0.25
-    while not times or (time.perf_counter() < end and len(times) < 200):
-        start = time.perf_counter()
-        run(images)
-        times.append(time.perf_counter() - start)
-    return 1e3 * statistics.median(times)
 
 
 def fetch_data(options) -> None:
@@ -256,6 +246,7 @@ def parser() -> Parser:
         option(new, name.replace("_", "-"), kinds[kind], helps[name], nargs="+")
     new.add_argument("--noise", action="store_true", default=None, help="run one run of each seed a second time")
     option(new, "workers", int, "processes side by side, as many as cores; on a GPU runs in one, 8")
+    option(new, "measure", yes_or_no, "time the pruned networks at the end", default=True)
     option(new, "tracker", str, "wandb, trackio, or package.module:object: is told every run that finishes")
     option(new, "dask", str, "run on a Dask scheduler: tcp://host:port, or its scheduler file")
     new.add_argument("--dry-run", action="store_true", help="say what would be run and how long it would take")
@@ -271,6 +262,7 @@ def parser() -> Parser:
 
     new = verb("report", draw)
     new.add_argument("folder", help="a folder that compare has written")
+    option(new, "measure", yes_or_no, "time the pruned networks beside the dense one", default=False)
 
     new = verb("fetch", fetch_data)
     new.add_argument("name", help="cifar10, cifar100, mnist or fashion_mnist")

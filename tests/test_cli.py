@@ -8,9 +8,17 @@ import time
 
 import pytest
 
-from minirewind import cli, files, study
+from minirewind import cli, figures, files, study
 
-QUICK = ["--recipe.steps", "20", "--seeds", "1", "--rounds", "1", "3", "--workers", "1"]
+QUICK = ["--recipe.steps", "20", "--seeds", "1", "--rounds", "1", "3", "--workers", "1", "--measure", "false"]
+
+
+@pytest.fixture(autouse=True)
+def one_chart(monkeypatch):
+    """Of the charts only the first is drawn, and into files alone: the others are tests/test_figures.py's subject."""
+    charts = figures.charts
+    monkeypatch.setattr(figures, "charts", lambda *rows: charts(*rows)[:1])
+    monkeypatch.setattr(figures, "panel_svg", lambda panel, salt: f'<svg role="img" aria-label="{salt}"></svg>')
 
 
 def run(*arguments):
@@ -30,6 +38,9 @@ def test_compare_prints_the_table_and_leaves_results_and_figures(tmp_path, capsy
     assert len(study.read_results(tmp_path / "results.csv")) == 3 * 2 + 3
     for name in ("comparison.png", "comparison.svg"):
         assert (tmp_path / name).stat().st_size > 10_000
+    assert str(tmp_path / "report.html") in out
+    assert "--dataset digits" in (tmp_path / "report.html").read_text()
+    assert '"rows": 9' in (tmp_path / "about.json").read_text()
 
 
 def test_report_draws_the_same_figure_again(tmp_path, capsys):

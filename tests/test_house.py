@@ -15,8 +15,8 @@ ROOT = PACKAGE.parent
 
 # Each room may import from those before it; `errors` and the kernels are open to all.
 ORDER = ["errors", "kernels", "tensor", "functional", "nn", "models", "optim", "fetch", "data", "prune", "filters",
-         "train", "retrain", "files", "sparse", "export", "trackers", "study", "report", "pictures", "learn", "cli",
-         "__main__"]
+         "train", "retrain", "files", "about", "sparse", "export", "trackers", "study", "published", "report", "speed",
+         "figures", "page", "pictures", "learn", "cli", "__main__"]
 
 
 # The same inside study/, where __init__ stands above them all.

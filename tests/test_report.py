@@ -1,97 +1,14 @@
-"""Facts about the report: medians, intervals, the choice of t, the table, the figure."""
+"""Facts about the report: medians, intervals, the choice of t, the noise, what it costs, the sentences, the table."""
 
-import os
-import subprocess
-import sys
-from dataclasses import dataclass, replace
-from pathlib import Path
-from xml.etree import ElementTree
+from dataclasses import replace
 
-import matplotlib
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
-from PIL import Image
+from invented import FIVE, ROUNDS, STUDIES, run, study
 
 from minirewind import report
 from minirewind.errors import Error
 
-
-@dataclass(frozen=True)
-class Row:
-    network: str
-    dataset: str
-    protocol: str
-    technique: str
-    pruning: str
-    seed: int
-    round: int
-    density: float
-    compression: float
-    retrain_fraction: float
-    retrain_steps: int
-    search_steps: int
-    dense_accuracy: float
-    validation_accuracy: float
-    accuracy: float
-    delta: float
-    seconds: float
-
-
-ROUNDS = (3, 6, 9, 12, 15, 16)
-ONE_SHOT = {
-    "fine_tuning": (0.0, -0.3, -3.0, -9.0, -37.0, -60.0),
-    "weight_rewinding": (0.0, 0.1, 0.4, 0.0, -5.0, -12.0),
-    "lr_rewinding": (0.2, 0.2, 0.0, -1.0, -5.0, -10.0),
-}
-ITERATIVE = {
-    "fine_tuning": (0.0, -0.4, -1.0, -2.6, -7.0, -9.0),
-    "weight_rewinding": (0.1, 0.1, 0.0, -0.4, -2.0, -3.4),
-    "lr_rewinding": (0.2, 0.2, 0.0, -0.4, -1.8, -3.0),
-}
-CONTROLS = {
-    "weight_rewinding_low_lr": (-0.2, -0.6, -4.0, -11.0, -40.0, -66.0),
-    "reinitialize": (-0.8, -1.6, -3.0, -5.0, -9.0, -18.0),
-}
-
-
-def run(seed=0, technique="fine_tuning", delta=0.0, *, density=0.5, t=0.9, dense=97.5, validation=None,
-        protocol="one_shot", pruning="global_magnitude"):
-    """One finished run."""
-    accuracy = dense + delta
-    return Row("resnet8-8", "digits", protocol, technique, pruning, seed, 1, density, 1 / density, t, 405, 405, dense,
-               accuracy if validation is None else validation, accuracy, accuracy - dense, 1.0)
-
-
-def study(seeds=3, times=(0.9,), spread=0.3, **protocols):
-    """Runs like those on digits: test sets of 500, so that accuracies are whole fifths of a point."""
-    random = np.random.default_rng(0)
-    rows = []
-    for protocol, techniques in (protocols or {"one_shot": ONE_SHOT, "iterative": ITERATIVE}).items():
-        for seed in range(seeds):
-            dense = 97.4 + 0.2 * seed
-            for technique, changes in techniques.items():
-                for exponent, change in zip(ROUNDS, changes):
-                    for t in times:
-                        noise = random.normal() * (spread + 0.1 * abs(change)) - abs(t - 0.6)
-                        delta = np.round(5 * (change + noise)) / 5
-                        rows.append(run(seed, technique, delta, density=0.8**exponent, t=t, dense=dense,
-                                        protocol=protocol))
-    return rows
-
-
-GRID = {"one_shot": ONE_SHOT, "iterative": ITERATIVE}
-FIVE = {"one_shot": ONE_SHOT | CONTROLS, "iterative": ITERATIVE}
-STUDIES = {
-    "a whole study": study(3, **GRID),
-    "one seed": study(1),
-    "one protocol": study(3, one_shot=ONE_SHOT),
-    "three times": study(2, times=(0.25, 0.5, 0.9)),
-    "five techniques": study(3, **FIVE),
-    "one row": [run()],
-    "two pruning methods": study(2) + [replace(row, pruning="random_mask") for row in study(2, one_shot=ONE_SHOT)],
-    "a technique of one's own": [*study(2), run(0, "my_technique", -100.0), run(1, "another_technique", 0.2)],
-}
 every_study = pytest.mark.parametrize("rows", STUDIES.values(), ids=STUDIES)
 
 
@@ -292,6 +209,79 @@ def test_a_verdict_belongs_to_its_protocol():
     assert iterative.startswith("Iterative: differences are shown, not proven")
 
 
+def test_a_technique_that_stands_alone_is_told_without_any_so_far():
+    rows = [run(seed, "lr_rewinding", delta, protocol="iterative", t=1.0, density=0.8**2)
+            for seed, delta in enumerate((-1.0, -1.4, 0.2))]
+    assert report.findings(rows) == [
+        "Iterative: learning-rate rewinding alone loses 1.0 point at 1.56x (median over 3 seeds)."]
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"fine_tuning": -3.2, "lr_rewinding": -1.4}, "learning-rate rewinding loses 1.4 points and fine-tuning 3.2."),
+    ({"fine_tuning": -3.2, "lr_rewinding": 1.0},
+     "learning-rate rewinding gains 1.0 point and fine-tuning loses 3.2 points."),
+    ({"fine_tuning": 0.0}, "fine-tuning changes nothing."),
+])
+def test_the_headline_has_the_medians_at_the_highest_shared_compression(changes, said):
+    rows = [run(seed, name, change, density=0.01) for seed in range(3) for name, change in changes.items()]
+    rows += [run(0, "fine_tuning", -50.0, density=0.0005)] * (len(changes) > 1)
+    assert report.headline(rows) == f"One-shot, with 100 times fewer weights, {said}"
+
+
+# --- The noise -------------------------------------------------------------------------------------------------------
+
+def test_the_noise_is_the_second_run_minus_the_first_seed_by_seed():
+    first = [run(seed, "lr_rewinding", float(seed), t=1.0) for seed in range(3)]
+    again = [replace(row, stream=1, delta=row.delta + gap) for row, gap in zip(first, (0.4, -0.2, 0.1))]
+    other = replace(again[0], technique="fine_tuning")                          # has no first run
+    assert report.noise([*first, *again, other]) == pytest.approx({0: 0.4, 1: -0.2, 2: 0.1})
+    assert "by +0.10 points on average, standard deviation 0.30, from -0.20 to +0.40 (3 seeds, A/A)" in \
+        " ".join(report.findings(first + again))
+
+
+def test_repeats_for_the_noise_change_nothing_else():
+    rows = study(5, times=(0.5, 1.0))
+    again = [replace(row, stream=1, delta=-50.0, validation_accuracy=100.0, multiply_adds=1) for row in rows]
+    assert report.curves(rows + again) == report.curves(rows)
+    assert report.paired_differences(rows + again, "lr_rewinding", "fine_tuning") == \
+        report.paired_differences(rows, "lr_rewinding", "fine_tuning")
+    assert report.safe_zone_share(rows + again, "lr_rewinding") == report.safe_zone_share(rows, "lr_rewinding")
+    assert report.costs(rows + again) == report.costs(rows)
+    assert report.table(rows + again).startswith(report.table(rows)[:-1])
+
+
+# --- Against t, and what it costs ------------------------------------------------------------------------------------
+
+def test_against_t_each_time_has_its_own_median():
+    rows = [run(seed, t=t, delta=10 * t + seed) for seed in range(3) for t in (0.9, 0.25)]
+    [lines] = report.at_each_t(rows).values()
+    assert lines == {"fine_tuning": [(0.25, 3.5, 2.5, 4.5, 3), (0.9, 10.0, 9.0, 11.0, 3)]}
+    assert report.at_each_t([run(), run(0, "lr_rewinding")]) == {}
+
+
+def test_the_algorithm_is_iterative_and_repeats_the_whole_schedule():
+    row = run(0, "lr_rewinding", t=1.0, protocol="iterative")
+    others = [replace(row, retrain_fraction=0.9), replace(row, protocol="one_shot"), replace(row, stream=1),
+              replace(row, technique="fine_tuning"), replace(row, pruning="random_mask")]
+    assert report.the_algorithm([row, *others]) == [row]
+
+
+def test_a_speed_up_is_dense_by_pruned_multiply_adds():
+    rows = [replace(run(seed), multiply_adds=adds, dense_multiply_adds=1200)
+            for seed, adds in enumerate((300, 400, 600))]
+    assert report.speed_ups(rows) == {("one_shot", "fine_tuning", "global_magnitude"): [(2.0, 3.0, 2.0, 4.0, 3)]}
+
+
+def test_a_cost_is_that_of_all_rounds_at_the_highest_compression():
+    rows = [run(seed, "lr_rewinding", t=1.0, protocol="iterative", density=0.8**i) for seed in range(2) for i in (1, 5)]
+    [cost] = report.costs(rows)
+    assert (cost.compression, cost.search_steps, cost.trainings) == (1 / 0.8**5, 5 * 450, 5.0)
+
+
+def test_the_dense_training_has_as_many_steps_whatever_was_run():
+    assert report.dense_steps([run(t=0.5), run(0, "reinitialize", t=0.9)]) == 450
+
+
 # --- The table -------------------------------------------------------------------------------------------------------
 
 @every_study
@@ -322,6 +312,19 @@ def test_an_entry_is_median_and_range_and_the_best_has_a_star():
     assert line.split("  ") == ["2x", " -1.2", "[-1.8, -0.4]", " +0.0* [-0.2, +0.2]"]
 
 
+@pytest.mark.parametrize(("compression", "printed"), [
+    (1.25, "1.25"), (9.3132, "9.31"), (28.42, "28.4"), (256, "256"), (999.6, "1000"), (1060.2, "1060"),
+    (123456.0, "123000"), (4e7, "40000000")])
+def test_a_compression_is_never_a_power_of_ten(compression, printed):
+    assert report.short(compression) == printed
+    assert f"{printed}x" in report.table([run(density=1 / compression)])
+
+
+def test_names_of_ones_own_are_shown_as_they_are():
+    assert report.label("my_technique") == "my technique"
+    assert report.label("package.module:half_rewinding") == "half rewinding"
+
+
 def test_entries_that_print_alike_are_starred_alike():
     rows = [run(0, "fine_tuning", 0.1), run(0, "lr_rewinding", 0.1 + 1e-12)]
     assert report.table(rows).count("+0.1*") == 2
@@ -350,113 +353,4 @@ def test_rows_of_two_networks_are_refused():
     with pytest.raises(Error, match="one network"):
         report.table([run(), replace(run(), network="resnet20")])
     with pytest.raises(Error, match="no finished run"):
-        report.figure([], "a.png", "a.svg")
-
-
-# --- The figure ------------------------------------------------------------------------------------------------------
-
-@pytest.mark.parametrize("name", ["one row", "five techniques", "two pruning methods", "a technique of one's own"])
-def test_the_figure_is_a_png_and_an_svg(name, tmp_path):
-    rows = STUDIES[name]
-    png, svg = report.write(rows, tmp_path)
-    assert png.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
-    with Image.open(png) as image:
-        image.verify()
-        assert image.width > 1000
-    assert ElementTree.parse(svg).getroot().tag == "{http://www.w3.org/2000/svg}svg"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["comparison.png", "comparison.svg"]
-
-
-DRAW_ELSEWHERE = """
-import sys
-from minirewind import report
-assert "matplotlib" not in sys.modules
-sys.path.insert(0, sys.argv[1])
-import test_report
-report.write(test_report.study(2), sys.argv[2])
-assert "matplotlib.pyplot" not in sys.modules
-"""
-
-
-def test_another_process_draws_the_same_bytes_and_never_imports_pyplot(tmp_path):
-    (tmp_path / "other").mkdir()
-    report.write(study(2), tmp_path)
-    subprocess.run([sys.executable, "-c", DRAW_ELSEWHERE, Path(__file__).parent, tmp_path / "other"], check=True)
-    for name in ("comparison.png", "comparison.svg"):
-        assert (tmp_path / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
-
-
-def test_the_figure_does_not_depend_on_the_users_settings_and_leaves_them_alone(tmp_path):
-    (tmp_path / "other").mkdir()
-    report.write([run()], tmp_path)
-    with matplotlib.rc_context({"lines.linewidth": 9, "font.size": 30, "savefig.dpi": 50}):
-        report.write([run()], tmp_path / "other")
-        assert matplotlib.rcParams["font.size"] == 30
-    for name in ("comparison.png", "comparison.svg"):
-        assert (tmp_path / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
-
-
-def test_nothing_is_half_written_when_drawing_fails(tmp_path, monkeypatch):
-    report.write([run()], tmp_path)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    whole = Figure.savefig
-
-    def fails_at_the_svg(self, file, format, **settings):
-        if format == "svg":
-            raise MemoryError
-        whole(self, file, format=format, **settings)
-
-    monkeypatch.setattr(Figure, "savefig", fails_at_the_svg)
-    with pytest.raises(MemoryError):
-        report.write([run(delta=-1)], tmp_path)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-def test_nothing_is_half_written_when_the_disk_is_full(tmp_path, monkeypatch):
-    report.write([run()], tmp_path)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-
-    def full(*_):
-        raise OSError("no space left")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="no space"):
-        report.write([run(delta=-1)], tmp_path)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-def texts(rows):
-    drawing = report._draw(rows)
-    return [text.get_text() for axes in drawing.axes for text in [*axes.texts, *axes.get_xticklabels()]] + \
-        [text.get_text() for text in drawing.texts]
-
-
-def test_a_technique_that_falls_off_a_cliff_does_not_press_the_others_flat():
-    rows = study(3, one_shot=ONE_SHOT)
-    low, _ = report._draw(rows).axes[0].get_ylim()
-    assert -23 < low < -15
-    fallen = [point.median for point in report.curves(rows)["one_shot", "fine_tuning", "global_magnitude"][-2:]]
-    assert {f"−{-change:.0f}" for change in fallen} <= set(texts(rows))
-
-
-def test_small_losses_are_shown_whole():
-    low, high = report._draw(five_seeds({"fine_tuning": -2.9, "lr_rewinding": -1.1})).axes[0].get_ylim()
-    assert low < -3.1
-    assert high > 0
-    assert not any("↓" in text for text in texts(five_seeds({"fine_tuning": -2.9, "lr_rewinding": -1.1})))
-
-
-def test_the_compressions_are_marked_in_doublings():
-    assert {"2×", "4×", "8×", "16×", "32×"} <= set(texts(study(1)))
-
-
-def test_all_panels_share_their_axes():
-    a, b = report._draw(study(3)).axes
-    assert a.get_ylim() == b.get_ylim()
-    assert a.get_xlim() == b.get_xlim()
-
-
-def test_no_two_techniques_share_a_colour_a_marker_or_a_dash():
-    looks = list(report._looks([*report.LOOKS, "one", "two", "three"]).values())
-    for part in ("label", "colour", "marker", "dash"):
-        assert len({getattr(look, part) for look in looks}) == len(looks)
+        report.title_of([])
