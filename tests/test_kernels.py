@@ -504,6 +504,7 @@ def test_only_the_first_run_compiles_and_says_so_once(tmp_path):
     assert second == ""
 
 
+@pytest.mark.slow
 def test_the_run_that_compiles_has_the_bits_of_all_later_ones(tmp_path):
     code = ("import numpy as np; from minirewind import kernels; cpu = kernels.backend('cpu');"
             "x = np.random.default_rng(0).standard_normal((128, 16, 32, 32), np.float32) + 0.3;"
