@@ -371,8 +371,8 @@ losses = -log_p[np.arange(1000), data.train.labels]
 suspects = np.argsort(-losses)[:10]
 exercise.reveal(prediction, len(set(suspects) & set(changed)))
 pictures.images(data.train.images[suspects],
-                [f"called {labels[i]}:\n{digits.train.labels[i]}" + ("" if i in changed else " it is")
-                 for i in suspects], size=1.0)
+                [f"called {labels[i]},\n" + (f"is {digits.train.labels[i]}" if i in changed else "rightly")
+                 for i in suspects])
 
 # %%
 figure, axis = plt.subplots(figsize=(6.5, 2.6), layout="constrained")
