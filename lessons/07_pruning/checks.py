@@ -23,13 +23,13 @@ count = Exercise("prune.keep_count", hints=(
 def test_the_nearest_whole_number_is_kept():
     got = prune.keep_count(10, 0.28)
     assert got is not None, "nothing came back: did you forget the return?"
+    assert isinstance(got, int), f"you say {got!r} of ten weights: a number of weights is a whole number (int)"
     assert got != 7, "0.28 of ten is what STAYS, about 3; you say how many go"
     assert got != 2, "0.28 of ten weights is 2.8, nearest to 3; you cut off what is behind the point"
     assert got == 3, f"0.28 of ten weights is 2.8, so 3 are kept; you say {got}"
     up = prune.keep_count(10, 0.21)
     assert up != 3, "0.21 of ten weights is 2.1, and the nearest whole number is 2; you rounded up"
     assert up == 2, f"0.21 of ten weights is 2.1, so 2 are kept; you say {up}"
-    assert isinstance(got, int), f"expected a whole number (int), yours is a {type(got).__name__}"
 
 
 @count.check
@@ -62,6 +62,10 @@ def test_what_is_no_share_is_refused():
                              f"answered {got}: begin with check_density(density), which refuses it")
 
 
+count.wrong("""
+def keep_count(prunable, density):
+    return density * prunable
+""", says="a number of weights is a whole number")
 count.wrong("""
 def keep_count(prunable, density):
     check_density(density)

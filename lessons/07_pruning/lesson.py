@@ -29,8 +29,9 @@ exercise.begin("07_pruning")
 # %% [markdown]
 # ## 1. Fifty thousand numbers
 #
-# The digits again, and a network with three dense layers: 64 pixels, then 300 numbers, then 100, then ten scores. It is
-# called LeNet-300-100, and it is the network that this kind of research began with. It trains in about a second.
+# The digits again, and a network with three dense layers: from 64 pixels to 300 numbers, to 100, to ten scores. (What
+# computes one of these numbers is called a *unit*.) It is LeNet-300-100, and it is the network that this kind of
+# research began with.
 
 # %%
 data = mr.data.load("digits")

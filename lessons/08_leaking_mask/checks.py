@@ -1,5 +1,7 @@
 """Lesson 08: what must hold of counting and of masks that do not leak, and the wrong answers that are known."""
 
+import dataclasses
+
 import numpy as np
 
 from minirewind import optim, prune
@@ -226,7 +228,11 @@ def dense():
 
 def under(state, mask, step=40):
     """The new state."""
-    new = state.masked(mask, step)
+    try:
+        new = state.masked(mask, step)
+    except dataclasses.FrozenInstanceError as reason:
+        raise AssertionError("a State is never changed, and Python would not let you set one of its parts. Make a new "
+                             "one: State(step, weights, momentum, mask, statistics)") from reason
     assert new is not None, "nothing came back: return the new state"
     assert isinstance(new, State), f"expected a State, yours is a {type(new).__name__}"
     return new
@@ -304,6 +310,11 @@ def masked(self, mask, step):
     weights[~mask] = 0
     return State(step, weights, self.momentum.copy(), mask.copy(), self.statistics.copy())
 """, says="the first step would push it on")
+masked.wrong("""
+def masked(self, mask, step):
+    self.mask = mask
+    return self
+""", says="a State is never changed")
 masked.wrong("""
 def masked(self, mask, step):
     self.weights[~mask] = 0

@@ -64,10 +64,10 @@ print(f"dense: {dense:.1f} % read correctly")
 # - **A density of what?** Always of the dense network. `new_mask` counts so.
 # - **Which schedule does the technique get?** That of the recipe: `recipe.rates()`.
 #
-# Return a dictionary with the four things `{"start": ..., "stop": ..., "rate": ..., "compare_to": ...}`. In
-# `compare_to` goes the state that the technique wants to start in. So does `start`, except when `resume` is given: that
-# is a state from the middle of this very round, if the computer was switched off, and then training starts there. In
-# Python: `resume or start`.
+# Return a dictionary with four things: `{"start": ..., "stop": ..., "rate": ..., "compare_to": ...}`. In `compare_to`
+# goes the state that the technique wants to start in (the framework counts how many weights change their sign from
+# there on). The same state goes in `start`, except when `resume` is given: that is a state from the middle of this
+# very round, if the computer was switched off, and then training starts there. In Python: `resume or start`.
 
 # %%
 @exercise.implement("retrain.round_settings")

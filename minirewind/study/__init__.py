@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .. import files, kernels, models, nn, prune, retrain, trackers
+from .. import files, kernels, models, retrain, trackers
 from ..errors import Error
 from ..train import State
 from . import driver, work
@@ -107,8 +107,6 @@ def prune_to_target(study: Study, folder, *, density: float | None = None, max_d
     study = dataclasses.replace(study, protocols=("paper_algorithm",), rounds=(1,), pruning=("global_magnitude",))
     job = work.job_of(study, folder, device)
     b, seed = work.bench(job), study.seed_list[0]
-    layers, kept = len(prune.prunable_layers(b.model)), int(nn.pack(b.model).prunable.sum())
-    prunable = kept
 
     def finished(node: Node) -> dict:
         if not b.store.done(node):
@@ -125,10 +123,8 @@ def prune_to_target(study: Study, folder, *, density: float | None = None, max_d
             dense = finished(Node(seed, cut))
         inside, best = Node(seed, b.graph.steps), dense
         targets: tuple[float, ...] = ()
-        for target in retrain.densities_to(density):
-            if (keep := prune.keep_count(prunable, target)) < layers or keep == kept:
-                break
-            targets, kept = (*targets, target), keep
+        for target in retrain.targets(b.model, density):
+            targets = (*targets, target)
             node = Node(seed, b.graph.steps, "lr_rewinding", "global_magnitude", b.graph.steps, targets)
             summary = finished(node)
             within = max_drop is None or dense["validation_accuracy"] - summary["validation_accuracy"] <= max_drop
