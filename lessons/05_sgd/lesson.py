@@ -421,7 +421,7 @@ pictures.slide(staircase, first=(0, 100, 50), second=(0, 100, 75))
 # ## 7. What a drop does
 #
 # The reading machine, with batches of 8. **Predict:** which of the three will be best at the end: the large rate, the
-# small rate, or the one that drops? And which will be best after a tenth of the time?
+# small rate, or the one that drops? And which will be worst after a tenth of the time?
 
 # %%
 prediction = None       # two words, like ("large", "drops")
@@ -429,8 +429,8 @@ prediction = None       # two words, like ("large", "drops")
 steps = exercise.scale(smoke=300, laptop=600)
 schedules = {"large": optim.constant(0.3), "small": optim.constant(0.003), "drops": optim.step_decay(steps, 0.3)}
 curves = {name: learned(schedule, steps)[1] for name, schedule in schedules.items()}
-tenth = max(curves, key=lambda name: curves[name][steps // 100 - 1])
-exercise.reveal(prediction, (max(curves, key=lambda name: np.mean(curves[name][-5:])), tenth))
+worst = min(curves, key=lambda name: curves[name][steps // 100 - 1])
+exercise.reveal(prediction, (max(curves, key=lambda name: np.mean(curves[name][-5:])), worst))
 
 # %%
 figure, axes = plt.subplots(2, 1, figsize=(6.5, 4.6), layout="constrained", sharex=True, height_ratios=(1, 2.2))
