@@ -75,6 +75,13 @@ def test_a_known_wrong_answer_is_caught_with_its_own_sentence(exercise, source, 
     assert says in found.why
 
 
+def test_a_check_that_explains_an_error_still_names_the_line_it_arose_in():
+    source = "def views(vector, shapes):\n    return [vector[:shape[0]].reshape(shape) for shape in shapes]\n"
+    found = learn.verdict(COURSE.exercises["nn.views"], learn.build(source, "nn.views"))
+    assert "does not fit its shape" in found.why
+    assert "in your line 2:  return [vector" in found.why
+
+
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.target)
 def test_an_exercise_is_one_thought_with_three_hints_and_known_wrong_answers(exercise):
     source = textwrap.dedent(learn.source_of(learn.place(exercise.target).framework))
