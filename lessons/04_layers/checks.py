@@ -142,6 +142,8 @@ def test_those_deep_inside_are_found_too():
     assert len(found) >= 5, (
         f"a network with a stage, in it a block, in it a layer, and a last layer are 5 modules; you found "
         f"{len(found)}: {found}. What lies inside a child belongs to the network too: ask each child for its own")
+    assert len(found) == len(set(found)), (
+        f"some came twice: {found}. A child's walk gives out the child itself first, so you need not do it too")
     assert len(found) == 5, f"the network has 5 modules, you gave out {len(found)}: {found}"
 
 
@@ -188,6 +190,14 @@ def named_modules(self, prefix="", seen=None):
     for name, child in self._own(Module):
         yield child.named_modules(f"{prefix}.{name}" if prefix else name, seen)
 """, says="yield from gives out")
+walk.wrong("""
+def named_modules(self, prefix="", seen=None):
+    yield prefix, self
+    for name, child in self._own(Module):
+        path = f"{prefix}.{name}" if prefix else name
+        yield path, child
+        yield from child.named_modules(path, seen)
+""", says="gives out the child itself first")
 walk.wrong("""
 def named_modules(self, prefix="", seen=None):
     seen = set() if seen is None else seen
@@ -476,6 +486,8 @@ def test_the_variance_is_the_mean_squared_distance():
     assert not np.allclose(got, x.data.var(axis=(0, 2, 3), ddof=1)), (
         "you divided by count - 1. The batch itself is normalised with the plain mean of the squares; the other one is "
         "for what is remembered (exercise 5)")
+    assert not np.allclose(got, 4 * x.data.var(axis=(0, 2, 3))), (
+        "this is the sum of the squared distances; the variance is their mean")
     assert np.allclose(got, x.data.var(axis=(0, 2, 3))), (
         f"expected the mean of the squared distances from the mean, {x.data.var(axis=(0, 2, 3))}, yours: {got}")
 
@@ -523,6 +535,12 @@ def channel_moments(x):
     distance = (x - mean).mean(others, keepdim=True)
     return mean, distance * distance
 """, says="square them first")
+moments.wrong("""
+def channel_moments(x):
+    others = (0, *range(2, x.ndim))
+    mean = x.mean(others, keepdim=True)
+    return mean, ((x - mean) * (x - mean)).sum(others, keepdim=True)
+""", says="the variance is their mean")
 moments.wrong("""
 def channel_moments(x):
     mean = x.mean(axis=(0, 2, 3), keepdims=True)

@@ -410,6 +410,10 @@ def test_the_rate_drops_at_the_step_itself():
     assert np.isclose(rate(0), 0.1), f"before any drop the rate is the base, 0.1; yours is {rate(0):g}"
     assert np.isclose(rate(49), 0.1), (
         f"with 100 steps the first drop is at step 50, yours has dropped at 49: {rate(49):g}")
+    once, twice = rate(50), rate(50)
+    assert once == twice, (
+        f"asked twice for step 50, your function says {once:g} and then {twice:g}: it remembers that it has dropped. "
+        f"Compute the rate from the step alone; going back in time is what this course is about")
     assert not np.isclose(rate(50), 0.1), (
         "at step 50 of 100 the rate is still 0.1: you are one step late. The drop is at the first step that is AT "
         "LEAST 0.5 * 100, so >= and not >")
@@ -470,6 +474,17 @@ def test_beyond_the_end_the_last_rate_holds():
         f"at 1.0 would be at step 10, which is not one of its steps")
 
 
+schedule.wrong("""
+def step_decay(steps, base=0.1, drops=(0.5, 0.75), factor=0.1):
+    at = [math.ceil(f * steps - 1e-9) for f in drops]
+
+    def rate(step):
+        nonlocal base
+        if step in at:
+            base *= factor
+        return base
+    return rate
+""", says="asked twice for step 50")
 schedule.wrong("""
 def step_decay(steps, base=0.1, drops=(0.5, 0.75), factor=0.1):
     return lambda step: base * factor ** sum(min(step, steps - 1) > f * steps for f in drops)

@@ -418,6 +418,7 @@ def test_the_loss_is_left_on_the_clock():
     x, y = data.batch(data_, 6, clock)
     loss = functional.cross_entropy(model(Tensor(x)), y).item()
     stepped(model, optimiser, data_, clock)
+    assert clock.step == 0, "you moved the clock. Who calls this function counts the steps; it asks which one it is"
     assert not isinstance(clock.loss, Tensor), (
         "clock.loss is a tensor, and holds on to the whole graph of the computation: leave its number there, loss.data")
     got = float(clock.loss)
@@ -433,6 +434,16 @@ def one_step(model, optimiser, data, clock):
     optimiser.step(clock.rate)
     clock.loss = loss.data
 """, says="the gradients of the step before are still there")
+step.wrong("""
+def one_step(model, optimiser, data, clock):
+    images, labels = datasets.batch(data, clock.batch_size, clock, optimiser.backend)
+    optimiser.zero_grad()
+    loss = functional.cross_entropy(model(Tensor(images)), labels)
+    loss.backward()
+    optimiser.step(clock.rate)
+    clock.loss = loss.data
+    clock.step += 1
+""", says="you moved the clock")
 step.wrong("""
 def one_step(model, optimiser, data, clock):
     images, labels = datasets.batch(data, clock.batch_size, clock, optimiser.backend)
