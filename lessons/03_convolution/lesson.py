@@ -118,7 +118,7 @@ def conv2d(x, weight, stride, padding):
 # %%
 by_hand = np.array([[[1, 0, -1], [2, 0, -2], [1, 0, -1]], [[1, 2, 1], [0, 0, 0], [-1, -2, -1]],
                     [[2, 1, 0], [1, 0, -1], [0, -1, -2]], [[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]]])
-by_hand = by_hand / abs(by_hand).max(axis=(1, 2), keepdims=True)                                # (4, 3, 3)
+by_hand = by_hand / by_hand.clip(0).sum(axis=(1, 2), keepdims=True)                             # (4, 3, 3)
 names = ["right edge", "lower edge", "corner", "dot"]
 some = digits.images[[0, 12, 23, 9]] / 16                                                       # (4, 1, 8, 8)
 maps = mr.kernels.loops.conv2d(some, by_hand[:, None], (1, 1), (1, 1))                          # (4, 4, 8, 8)
