@@ -343,7 +343,8 @@ for decay in (0.0, 0.01):
 # %% [markdown]
 # Above, noise from the day of birth, still there. Below, the corners have faded, and what is left is there for a
 # reason. (A weight without any gradient is multiplied by $1 - \text{rate} \cdot \text{decay}$ at each step, or nearly.
-# The momentum makes that ten times as much.)
+# The momentum makes that ten times as much. A decay as strong as ours may cost it a digit in a hundred; the paper's is
+# fifty times smaller.)
 #
 # For this course, that is more than beauty: **we are going to remove the weights with small numbers.** Decay makes sure
 # that a weight which is large is large because it is needed.
