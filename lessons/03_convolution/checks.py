@@ -296,7 +296,8 @@ def test_it_is_the_gradient_for_every_stride_and_padding():
     for stride, padding in ((ONE, NONE), ((2, 1), (1, 0)), ((3, 2), (0, 2))):
         x, weight = random(2, 3, 5, 6), random(4, 3, 3, 2, seed=1)
         dy = random(*convolution.conv2d(x, weight, None, stride, padding).shape, seed=2)
-        dx = given(loops.conv2d_input_gradient(dy, weight, x.shape, stride, padding), x.shape, "dx")
+        dx = given(inside(loops.conv2d_input_gradient, dy, weight, x.shape, stride, padding, says=(
+            "an index ran out of its array. dy has a channel for each filter k, dx has one for each c")), x.shape, "dx")
         step = random(*x.shape, seed=3)
         rise = (convolution.conv2d(step, weight, None, stride, padding) * dy).sum()
         assert np.isclose((dx * step).sum(), rise), (
@@ -321,6 +322,8 @@ images.wrong(loop(HEAD, [WHERE, INSIDE, "    dx[n, c, h, w] += dy[n, k, p, q] * 
 images.wrong(loop(HEAD, [WHERE.replace("- padding", "+ padding"), INSIDE,
                          "    dx[n, c, h, w] += dy[n, k, p, q] * weight[k, c, r, s]"], "dx", **OUTPUTS),
              says="the padding was added")
+images.wrong(loop(HEAD, [WHERE, INSIDE, "    dx[n, k, h, w] += dy[n, c, p, q] * weight[k, c, r, s]"], "dx", **OUTPUTS),
+             says="dy has a channel for each filter k")
 images.wrong(loop(HEAD, [WHERE, INSIDE, "    dx[n, c, h, w] += weight[k, c, r, s]"], "dx", **OUTPUTS),
              says="dy is missing")
 images.wrong(loop(HEAD, [WHERE, "if h < H and w < W:", "    dx[n, c, h, w] += dy[n, k, p, q] * weight[k, c, r, s]"],
@@ -384,6 +387,8 @@ def test_each_entry_meets_its_own_pixels():
 def test_where_the_entry_looked_into_the_padding_it_collects_nothing():
     dweight = given(inside(loops.conv2d_weight_gradient, np.ones((1, 1, 3, 3)), np.ones((1, 1, 3, 3)), (1, 1, 3, 3),
                            ONE, ONE, says=COLLECTING), (1, 1, 3, 3), "dweight")[0, 0]
+    assert not np.array_equal(dweight, [[9, 6, 3], [6, 4, 2], [3, 2, 1]]), (
+        "your windows begin at the first pixel, as if there were no padding. h = p * stride + r - padding, as before")
     assert dweight[0, 0] != 9, (
         "the entries at the edge of the filter collected from the other side of the image, through x[-1]. The upper "
         "left "
@@ -399,7 +404,9 @@ def test_it_is_the_gradient_of_the_filters_for_every_stride_and_padding():
     for stride, padding in ((ONE, NONE), ((2, 1), (1, 0)), ((3, 2), (0, 2))):
         x, weight = random(2, 3, 5, 6), random(4, 3, 3, 2, seed=1)
         dy = random(*convolution.conv2d(x, weight, None, stride, padding).shape, seed=2)
-        dweight = given(loops.conv2d_weight_gradient(dy, x, weight.shape, stride, padding), weight.shape, "dweight")
+        dweight = given(inside(loops.conv2d_weight_gradient, dy, x, weight.shape, stride, padding, says=(
+            "an index ran out of its array. dy has a channel for each filter k, x has one for each c")), weight.shape,
+                        "dweight")
         step = random(*weight.shape, seed=3)
         rise = (convolution.conv2d(x, step, None, stride, padding) * dy).sum()
         assert np.isclose((dweight * step).sum(), rise), (
@@ -430,6 +437,9 @@ filters.wrong(loop(HEAD, [WHERE, INSIDE, "    dweight[k, c, r, s] += dy[n, k, p,
                    **OUTPUTS), says="all entries got the same pixel")
 filters.wrong(loop(HEAD, [WHERE, "if h < H and w < W:", "    dweight[k, c, r, s] += dy[n, k, p, q] * x[n, c, h, w]"],
                    "dweight", **OUTPUTS), says="from the other side of the image")
+filters.wrong(loop(HEAD, ["h, w = p + r, q + s", INSIDE,
+                          "    dweight[k, c, r, s] += dy[n, k, p, q] * x[n, c, h, w]"], "dweight", **OUTPUTS),
+              says="your windows begin at the first pixel")
 filters.wrong(loop(HEAD, ["h, w = p + r - padding[0], q + s - padding[1]", INSIDE,
                           "    dweight[k, c, r, s] += dy[n, k, p, q] * x[n, c, h, w]"], "dweight", **OUTPUTS),
               says="the filters were moved a little")
@@ -469,6 +479,9 @@ def test_a_tap_in_the_padding_adds_nothing():
     assert not np.array_equal(y[1, 0], x[2, 0]), (
         "a tap with -1 in the table has added the last pixel: to Python x[-1] is the last one. -1 means padding: "
         "skip it")
+    assert not np.array_equal(y[0, 0], x[0, 0]), (
+        "you took pixel 0, which is the number of the place, or of the tap. Which PIXEL a tap sees stands in the "
+        "table: source[q, t]")
     assert np.array_equal(y[0, 0], x[1, 0]), (
         f"place 0 sees pixel 1 through a filter of 1: {x[1, 0]}, yours is {y[0, 0]}")
     assert not y[1].any(), "place 1 looks into the padding and must stay zero"
@@ -552,6 +565,16 @@ def add_taps(x, weight, source, y):
                     for n in range(x.shape[2]):
                         y[q, k, n] += weight[k, c, t] * x[p, c, n]
 """, says="skip this one only")
+innermost.wrong("""
+def add_taps(x, weight, source, y):
+    for q in range(source.shape[0]):
+        for t in range(source.shape[1]):
+            if source[q, t] >= 0:
+                for k in range(weight.shape[0]):
+                    for c in range(weight.shape[1]):
+                        for n in range(x.shape[2]):
+                            y[q, k, n] += weight[k, c, t] * x[t, c, n]
+""", says="Which PIXEL a tap sees")
 innermost.wrong("""
 def add_taps(x, weight, source, y):
     y[:] = 0
