@@ -417,7 +417,8 @@ def judge_here() -> None:
         found = timed(compiled(exercise, function), exercise.seconds + 100)
         found = dataclasses.replace(found, failed=tuple(
             (name, "right as plain Python, but not once Numba has compiled it. Numba takes loops, arithmetic, slices "
-                   f"and the simple part of NumPy (zeros, sum, max).\n{why}") for name, why in found.failed))
+                   "and the simple part of NumPy (zeros, sum, max).\n" + why.partition("\nDuring:")[0].rstrip())
+            for name, why in found.failed))
     write(found)
 
 
