@@ -215,7 +215,9 @@ def test_the_lessons_run_here_as_notebooks(name):
     pytest.importorskip(name, reason="the lessons run as scripts here; as notebooks with pip install -e '.[lessons]'")
 
 
-RUNS = [pytest.param(name, how, marks=[pytest.mark.slow] * (how == "solved" and name != "01_tensors"))
+# The others are slow together; CI runs them all.
+QUICK = [("00_how_this_works", "as shipped"), ("01_tensors", "as shipped"), ("01_tensors", "solved")]
+RUNS = [pytest.param(name, how, marks=[] if (name, how) in QUICK else [pytest.mark.slow])
         for name in NAMES for how in ("as shipped", "solved")]
 
 

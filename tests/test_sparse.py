@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from minirewind import cli, export, functional, kernels, models, nn, prune, sparse, study, tensor
+from minirewind import cli, export, functional, kernels, models, nn, prune, sparse, study, tensor, train
 from minirewind.errors import Error
 from minirewind.tensor import Function, Tensor
 from minirewind.train import State
@@ -401,7 +401,7 @@ def test_an_exported_run_is_the_run(pruned_run, capsys):
 
 
 def test_a_run_of_a_comparison_can_be_exported(tmp_path, capsys):
-    recipe = study.Recipe(10, 16)
+    recipe = train.Recipe(10, 16)
     study.run(study.Study("resnet8-4", "digits", recipe, protocols=("one_shot",), techniques=("lr_rewinding",),
                           rounds=(3,), seeds=1), tmp_path, progress=False)
     folder = next(tmp_path.glob("runs/*lr_rewinding*"))
