@@ -277,7 +277,10 @@ def build(source: str, target: str) -> FunctionType:
     definition: Any = ast.parse(source).body[0]
     definition.decorator_list = []
     tree.body[0].body += [definition, ast.Return(ast.Name(definition.name, ast.Load()))]
-    return made_from(ast.fix_missing_locations(tree), names, source, ANSWER.replace("function", target), "make")()
+    make = made_from(ast.fix_missing_locations(tree), names, source, ANSWER.replace("function", target), "make")
+    function = make()
+    function.__qualname__ = target.partition(".")[2]
+    return function
 
 
 def made_from(code, names: dict, source: str, filename: str, name: str) -> Any:

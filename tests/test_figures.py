@@ -1,5 +1,6 @@
 """Facts about the figures."""
 
+import errno
 import os
 import re
 import subprocess
@@ -86,7 +87,7 @@ def test_nothing_is_half_written_when_the_disk_is_full(tmp_path, monkeypatch):
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def full(*_):
-        raise OSError("no space left")
+        raise OSError(errno.ENOSPC, "no space left")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="no space"):
