@@ -26,6 +26,7 @@ def test_the_nearest_whole_number_is_kept():
     assert isinstance(got, int), f"you say {got!r} of ten weights: a number of weights is a whole number (int)"
     assert got != 7, "0.28 of ten is what STAYS, about 3; you say how many go"
     assert got != 2, "0.28 of ten weights is 2.8, nearest to 3; you cut off what is behind the point"
+    assert got != 1, "0.28 of ten weights is 2.8, about 3; you keep 1: of 1 and that, the LARGER is wanted, max not min"
     assert got == 3, f"0.28 of ten weights is 2.8, so 3 are kept; you say {got}"
     up = prune.keep_count(10, 0.21)
     assert up != 3, "0.21 of ten weights is 2.1, and the nearest whole number is 2; you rounded up"
@@ -58,6 +59,9 @@ def test_what_is_no_share_is_refused():
             got = prune.keep_count(100, wrong)
         except Error:
             continue
+        except ValueError as reason:
+            raise AssertionError(f"density {wrong} is refused, but by an error of your own. Let check_density(density) "
+                                 f"do it: every part of the framework refuses a density in the same words") from reason
         raise AssertionError(f"density {wrong} is no share of anything (somebody thought of percent?), and you "
                              f"answered {got}: begin with check_density(density), which refuses it")
 
@@ -96,6 +100,19 @@ def keep_count(prunable, density):
 """, says="you say how many go")
 
 
+count.wrong("""
+def keep_count(prunable, density):
+    check_density(density)
+    return min(1, math.floor(density * prunable + 0.5))
+""", says="the LARGER is wanted")
+count.wrong("""
+def keep_count(prunable, density):
+    if not 0 < density <= 1:
+        raise ValueError("a density is a share")
+    return max(1, math.floor(density * prunable + 0.5))
+""", says="an error of your own")
+
+
 # ------------------------------------------------------------------------------------------------------ prune.magnitude
 
 magnitude = Exercise("prune.magnitude", hints=(
@@ -110,7 +127,9 @@ def scores(weights, mask):
     """What the function gives back, as an array."""
     got = prune.magnitude(np.array(weights, np.float32), np.array(mask))
     assert got is not None, "nothing came back: did you forget the return?"
-    got = np.asarray(got)
+    assert isinstance(got, np.ndarray), (
+        f"expected an array, one score for each weight, and yours is a {type(got).__name__}: what comes next sorts "
+        f"arrays. np.array(...) makes one of it")
     assert got.shape == np.shape(weights), f"every weight gets a score: expected {np.shape(weights)}, not {got.shape}"
     return got
 
@@ -118,6 +137,9 @@ def scores(weights, mask):
 @magnitude.check
 def test_a_large_negative_weight_is_large():
     got = scores([-3.0, 2.0, -1.0], [True, True, True])
+    assert not (got < 0).all() or len(set(got.tolist())) > 1, (
+        "all three are still there, and all got the score of the pruned: the mask is the wrong way round. It is True "
+        "where a weight is KEPT, and np.where takes its second argument there")
     assert got[0] >= got[1], (
         "-3 got a lower score than 2. A negative weight is no small weight: -3 pushes as hard as 3, only the other "
         "way. Its magnitude is the distance from zero, abs(weight)")
@@ -163,6 +185,14 @@ def magnitude(weights, mask):
 """, says="ties with it")
 magnitude.wrong("""
 def magnitude(weights, mask):
+    return np.where(mask, -1, abs(weights))
+""", says="the wrong way round")
+magnitude.wrong("""
+def magnitude(weights, mask):
+    return [abs(weight) if kept else -1 for weight, kept in zip(weights, mask)]
+""", says="sorts arrays")
+magnitude.wrong("""
+def magnitude(weights, mask):
     return np.where(mask, weights**2, -1)
 """, says="you squared the weights")
 magnitude.wrong("""
@@ -202,6 +232,9 @@ def chosen(scores, keep):
 def test_the_largest_are_kept():
     got = chosen([1.0, 5.0, 3.0, 4.0], 2)
     assert got != [0, 2], "you kept the SMALLEST two: argsort begins with the smallest. Sort -scores, or take its end"
+    assert got != [0, 3], (
+        "you compared what argsort gives with `keep`. At place i of its answer stands the PLACE of the i-th largest, "
+        "not the rank of weight i: take its first `keep` entries, and set the mask to True at these places")
     assert got == [1, 3], f"of the scores 1, 5, 3, 4 the two largest are at places 1 and 3; you keep {got}"
     assert chosen([-1.0, 0.0, -1.0], 1) == [1], "0 is larger than -1"
 
@@ -261,6 +294,10 @@ def largest(scores, keep):
 """, says="the lower index")
 largest.wrong("""
 def largest(scores, keep):
+    return np.argsort(-scores, kind="stable") < keep
+""", says="not the rank of weight i")
+largest.wrong("""
+def largest(scores, keep):
     return np.argsort(-scores, kind="stable")[:keep]
 """, says="the places of the largest")
 
@@ -284,15 +321,19 @@ def whole(weights, mask, keep):
     assert got is not None, "nothing came back: did you forget the return?"
     assert np.array_equal(mask, before), "you changed the mask that was handed to you; make a new one"
     assert np.asarray(got).dtype.kind == "b", "expected a mask: an array of True and False"
+    assert np.shape(got) == mask.shape, (
+        f"expected a mask for all {len(mask)} weights, the pruned ones too, and yours has {len(got)} entries: did you "
+        f"cut out those that are left? Then nobody knows any more which is which")
     return np.flatnonzero(got).tolist()
 
 
 @everywhere.check
 def test_the_largest_of_the_whole_network_stay_whatever_their_sign():
-    got = whole([-0.9, 0.1, -0.7, 0.8, 0.3, -0.2], [True] * 6, 3)
-    assert got != [1, 4, 5], "you kept the smallest ones: `keep` says how many STAY, and the largest do"
-    assert got != [1, 3, 4], "you kept the largest numbers, but -0.9 is a strong weight: the magnitude counts"
-    assert got == [0, 2, 3], f"-0.9, -0.7 and 0.8 are the three largest, at places 0, 2 and 3; you keep {got}"
+    got = whole([-0.9, 0.1, -0.7, 0.8, 0.3, -0.2], [True] * 6, 2)
+    assert got != [1, 5], "you kept the smallest ones: `keep` says how many STAY, and the largest do"
+    assert len(got) != 4, "two were to be kept, and you keep four of six: `keep` is how many stay, not how many go"
+    assert got != [3, 4], "you kept the largest numbers, but -0.9 is a strong weight: the magnitude counts"
+    assert got == [0, 3], f"-0.9 and 0.8 are the two largest, at places 0 and 3; you keep {got}"
 
 
 @everywhere.check
@@ -309,6 +350,9 @@ def test_what_is_pruned_stays_pruned():
     assert got != [0, 3], (
         "a pruned weight has come back. Its number is 0, and the living weight at place 2 is 0 too, by chance: rank by "
         "magnitude(weights, mask), which knows who is pruned")
+    assert got != [3], (
+        "two were to be kept, and you keep one: a pruned weight was chosen before a living one, and only then taken "
+        "out by the mask. The mask belongs into the score: magnitude(weights, mask)")
     assert got == [2, 3], f"places 2 and 3 are all that is left, and two were to be kept; you keep {got}"
 
 
@@ -337,6 +381,18 @@ everywhere.wrong("""
 def global_magnitude(weights, mask, keep):
     return largest(-magnitude(weights, mask), keep)
 """, says="you kept the smallest ones")
+everywhere.wrong("""
+def global_magnitude(weights, mask, keep):
+    return largest(magnitude(weights, mask), len(weights) - keep)
+""", says="not how many go")
+everywhere.wrong("""
+def global_magnitude(weights, mask, keep):
+    return mask & largest(abs(weights), keep)
+""", says="The mask belongs into the score")
+everywhere.wrong("""
+def global_magnitude(weights, mask, keep):
+    return largest(magnitude(weights, mask)[mask], keep)
+""", says="nobody knows any more which is which")
 everywhere.wrong("""
 def global_magnitude(weights, mask, keep):
     scores = magnitude(weights, mask)
@@ -372,8 +428,13 @@ def by_layer(weights, sizes, keep, mask=None):
     layers = tuple(nn.Layer(f"layer{i}", (size,), end - size, end) for i, (size, end) in enumerate(zip(sizes, ends)))
     weights = np.array(weights, np.float32)
     mask = np.ones(len(weights), bool) if mask is None else np.array(mask)
-    got = prune.layerwise_magnitude(weights, mask.copy(), keep, layers=layers)
+    given = mask.copy()
+    got = prune.layerwise_magnitude(weights, given, keep, layers=layers)
     assert got is not None, "nothing came back: return the new mask"
+    assert isinstance(got, np.ndarray), (
+        f"expected one mask for the whole row, an array, and yours is a {type(got).__name__}: np.concatenate puts the "
+        f"layers' masks one after the other")
+    assert np.array_equal(given, mask), "you wrote into the mask that was handed to you: make a new one, np.zeros"
     assert got.shape == mask.shape, f"expected one mask for the whole row, {mask.shape}; yours is {got.shape}"
     return got, [int(got[layer.start : layer.stop].sum()) for layer in layers]
 
@@ -386,6 +447,10 @@ def test_every_layer_keeps_the_same_share():
         "the second layer has lost everything: one threshold for all layers is global pruning. Here each layer keeps "
         "its own largest, half of 8 and half of 4")
     assert kept != [3, 3], "you gave every layer the same COUNT. The same share is wanted: half of 8 and half of 4"
+    assert kept != [4, 0], "the second layer was never looked at: is your `return` inside the loop?"
+    assert kept != [6, 4], (
+        "each layer kept as many as the whole network was to keep, 6, or all it had: `keep` is for all together, and "
+        "shares(keep, layers, mask) says how many of it are each layer's")
     assert kept == [4, 2], f"half of all is half of each layer, 4 of 8 and 2 of 4; you keep {kept}"
 
 
@@ -430,6 +495,29 @@ def layerwise_magnitude(weights, mask, keep, *, layers):
         new[part] = largest(magnitude(weights[part], mask[part]), keep // len(layers))
     return new
 """, says="the same COUNT")
+layerwise.wrong("""
+def layerwise_magnitude(weights, mask, keep, *, layers):
+    new = np.zeros(mask.shape, bool)
+    for layer, share in zip(layers, shares(keep, layers, mask)):
+        part = slice(layer.start, layer.stop)
+        new[part] = largest(magnitude(weights[part], mask[part]), share)
+        return new
+""", says="inside the loop")
+layerwise.wrong("""
+def layerwise_magnitude(weights, mask, keep, *, layers):
+    new = np.zeros(mask.shape, bool)
+    for layer in layers:
+        part = slice(layer.start, layer.stop)
+        new[part] = largest(magnitude(weights[part], mask[part]), keep)
+    return new
+""", says="for all together")
+layerwise.wrong("""
+def layerwise_magnitude(weights, mask, keep, *, layers):
+    for layer, share in zip(layers, shares(keep, layers, mask)):
+        part = slice(layer.start, layer.stop)
+        mask[part] = largest(magnitude(weights[part], mask[part]), share)
+    return mask
+""", says="make a new one, np.zeros")
 layerwise.wrong("""
 def layerwise_magnitude(weights, mask, keep, *, layers):
     new = np.zeros(mask.shape, bool)

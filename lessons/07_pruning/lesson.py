@@ -390,8 +390,9 @@ def picture_of_curves(curves, title):
 picture_of_curves(curves, "LeNet-300-100, pruned at once, nothing trained afterwards")
 
 # %% [markdown]
-# Each curve is flat, and then falls off a cliff. The score moves the cliff. And below some density every curve ends at
-# 10 %: that is guessing.
+# By magnitude a curve is flat, and then falls off a cliff. By lot there is nothing flat at all, the cliff is right at
+# the beginning. So what the score does is to move the cliff. And below some density every curve ends at 10 %: that is
+# guessing.
 #
 # Is the difference between global and layer-wise worth a lesson? Look at the network of the paper, a small one of its
 # kind, with convolutions. Its layers are very unequal: the first has a few dozen weights, the last convolution

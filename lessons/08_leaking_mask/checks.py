@@ -40,6 +40,13 @@ def test_only_what_can_be_pruned_is_counted():
         "you counted 4 of 5: the whole is right, but among those that are kept you counted biases, which cannot be "
         "pruned. Of the five that can, two are kept")
     assert not np.isclose(got, 3 / 5), "that is the share that is GONE; the density is the share that is left, 2 of 5"
+    assert not np.isclose(got, 2 / 7), (
+        "you counted 2 of 7: those that are kept are the right ones, but the whole holds biases too. It is a share of "
+        "what CAN be pruned, 2 of 5")
+    assert got != 1, (
+        "you say that everything is there. len() counts places, whatever stands in them. In a sum True counts 1 and "
+        "False 0, so mask[prunable].sum() counts those that are kept")
+    assert got != 40, "40 is percent; the density is a share, 0.4"
     assert got != 2.5, "2.5 is how many times fewer are left, the compression. The density is the share itself, 2 of 5"
     assert np.isclose(got, 0.4), f"five can be pruned, two of them are kept: the density is 0.4; you say {got:g}"
 
@@ -80,6 +87,18 @@ def density(mask, prunable):
 """, says="you counted biases")
 density.wrong("""
 def density(mask, prunable):
+    return (mask & prunable).sum() / len(mask)
+""", says="the whole holds biases too")
+density.wrong("""
+def density(mask, prunable):
+    return len(mask[prunable]) / prunable.sum() if prunable.any() else 1.0
+""", says="len() counts places")
+density.wrong("""
+def density(mask, prunable):
+    return 100 * mask[prunable].mean() if prunable.any() else 1.0
+""", says="40 is percent")
+density.wrong("""
+def density(mask, prunable):
     return prunable.sum() / mask[prunable].sum()
 """, says="the compression")
 density.wrong("""
@@ -110,7 +129,7 @@ step = Exercise("optim.masked_step", hints=(
     """))
 
 
-def stepped(direction=(1.0, 2.0, 3.0, 4.0), momentum=(10.0, 20.0, 30.0, 40.0), weights=(1.0, 1.0, 0.0, 1.0)):
+def stepped(direction=(1.0, 2.0, 3.0, 4.0), momentum=(20.0, 30.0, 40.0, 60.0), weights=(1.0, 1.0, 0.0, 1.0)):
     """Weights and momentum after a step of rate 0.1; the third is pruned."""
     weights, old = np.array(weights), np.array([5.0, 5.0, 0.0, 5.0])
     mask = np.array([True, True, False, True])
@@ -128,6 +147,13 @@ def test_what_is_kept_moves_against_the_direction():
         "Change it in place: weights -= ...")
     assert not np.allclose(weights[[0, 1]], [1.1, 1.2]), "the weights went WITH the direction: loss goes up; use -="
     assert not np.allclose(weights[[0, 1]], [0, -1]), (
+        "the weights went the whole direction, ten times too far: the step is `rate` times that")
+    assert not (weights[[0, 1, 3]] == 0).all(), (
+        "the weights that are KEPT are 0 now: the mask is the wrong way round. It is True where a weight is kept, and "
+        "~mask is True where it is pruned")
+    assert not np.allclose(weights[[0, 1]], [0.5, 0.5]), (
+        "the weights went along the OLD momentum, that of the step before: the new way to go is `direction`")
+    assert not np.allclose(weights[[0, 1]], [-1, -2]), (
         "the weights went along the momentum. With Nesterov's look ahead the direction is another one: use `direction`")
     assert np.allclose(weights[[0, 1, 3]], [0.9, 0.8, 0.6]), (
         f"weights 1, 1, 1, directions 1, 2, 4 and a rate of 0.1 give 0.9, 0.8, 0.6; yours are {weights[[0, 1, 3]]}")
@@ -153,7 +179,10 @@ def test_the_momentum_of_a_pruned_weight_is_exactly_zero_too():
     assert momentum[2] == 0, (
         f"the weight is 0, but its momentum is alive, {momentum[2]:g}: it waits behind the door, and moves the weight "
         f"as soon as the mask is off. Set it to 0, too")
-    assert np.array_equal(momentum, [10, 20, 0, 40]), f"expected the new momentum, 10, 20, 0, 40; yours is {momentum}"
+    assert not any(np.allclose(momentum[[0, 1]], more) for more in ([25, 35], [24.5, 34.5])), (
+        "you added the old momentum once more. `momentum` is the new one already, complete: put it in the old one's "
+        "place")
+    assert np.array_equal(momentum, [20, 30, 0, 60]), f"expected the new momentum, 20, 30, 0, 60; yours is {momentum}"
 
 
 @step.check
@@ -198,6 +227,34 @@ def masked_step(weights, old_momentum, mask, momentum, direction, rate):
 step.wrong("""
 def masked_step(weights, old_momentum, mask, momentum, direction, rate):
     old_momentum[...] = momentum
+    weights -= direction
+    weights[~mask] = 0
+    old_momentum[~mask] = 0
+""", says="ten times too far")
+step.wrong("""
+def masked_step(weights, old_momentum, mask, momentum, direction, rate):
+    old_momentum[...] = momentum
+    weights -= rate * direction
+    weights[mask] = 0
+    old_momentum[mask] = 0
+""", says="the wrong way round")
+step.wrong("""
+def masked_step(weights, old_momentum, mask, momentum, direction, rate):
+    weights -= rate * old_momentum
+    old_momentum[...] = momentum
+    weights[~mask] = 0
+    old_momentum[~mask] = 0
+""", says="along the OLD momentum")
+step.wrong("""
+def masked_step(weights, old_momentum, mask, momentum, direction, rate):
+    old_momentum += momentum
+    weights -= rate * direction
+    weights[~mask] = 0
+    old_momentum[~mask] = 0
+""", says="the new one already, complete")
+step.wrong("""
+def masked_step(weights, old_momentum, mask, momentum, direction, rate):
+    old_momentum[...] = momentum
     weights -= rate * momentum
     weights[~mask] = 0
     old_momentum[~mask] = 0
@@ -235,23 +292,10 @@ def under(state, mask, step=40):
                              "one: State(step, weights, momentum, mask, statistics)") from reason
     assert new is not None, "nothing came back: return the new state"
     assert isinstance(new, State), f"expected a State, yours is a {type(new).__name__}"
+    assert len(new.weights) == len(new.momentum) == len(mask), (
+        f"of {len(mask)} weights the new state has {len(new.weights)}: you cut out those that are kept. A mask cuts "
+        f"nothing out, every weight keeps its place, and the pruned ones are 0")
     return new
-
-
-@masked.check
-def test_the_new_mask_is_applied_to_weights_and_momentum():
-    new = under(dense(), NEW)
-    assert not np.array_equal(new.mask, [True] * 3), (
-        "the new state carries its old mask, from the time when nothing was pruned. The one handed over counts")
-    assert np.array_equal(new.mask, NEW), f"the mask of the new state must be {NEW.tolist()}, yours is {new.mask}"
-    assert new.weights[1] == 0, (
-        f"the mask says that the second weight is pruned, but the weight is still {new.weights[1]:g}: a mask that is "
-        f"only carried along prunes nothing")
-    assert np.array_equal(new.weights, [1, 0, 3]), f"expected the weights 1, 0, 3, yours are {new.weights}"
-    assert new.momentum[1] == 0, (
-        f"the second weight is 0, but its momentum is {new.momentum[1]:g}: the first step would push it on. The mask "
-        f"is for the momentum as well")
-    assert np.allclose(new.momentum, [0.1, 0, 0.3]), f"expected the momentum 0.1, 0, 0.3, yours is {new.momentum}"
 
 
 @masked.check
@@ -265,6 +309,33 @@ def test_the_old_state_stays_as_it_was():
     new.statistics[...] = 0
     assert old.statistics[0] == 7, (
         "the new state and the old one share their statistics: writing into one changes the other. Copy it, too")
+
+
+@masked.check
+def test_the_new_mask_is_applied_to_weights_and_momentum():
+    new = under(dense(), NEW)
+    assert not np.array_equal(new.mask, [True] * 3), (
+        "the new state carries its old mask, from the time when nothing was pruned. The one handed over counts")
+    assert np.array_equal(new.mask, NEW), f"the mask of the new state must be {NEW.tolist()}, yours is {new.mask}"
+    assert not np.array_equal(new.weights, [0, 2, 0]), (
+        "the second weight is pruned, and it is the only one that is left: the mask is the wrong way round. What is "
+        "pruned is ~mask")
+    assert new.weights[1] == 0, (
+        f"the mask says that the second weight is pruned, but the weight is still {new.weights[1]:g}: a mask that is "
+        f"only carried along prunes nothing")
+    assert np.array_equal(new.weights, [1, 0, 3]), f"expected the weights 1, 0, 3, yours are {new.weights}"
+    assert new.momentum[1] == 0, (
+        f"the second weight is 0, but its momentum is {new.momentum[1]:g}: the first step would push it on. The mask "
+        f"is for the momentum as well")
+    assert np.allclose(new.momentum, [0.1, 0, 0.3]), f"expected the momentum 0.1, 0, 0.3, yours is {new.momentum}"
+
+
+@masked.check
+def test_only_the_new_mask_counts():
+    old = State(1, np.array([1.0, 2.0, 0.0]), np.array([1.0, 2.0, 0.0]), np.array([True, True, False]), np.zeros(0))
+    assert np.array_equal(under(old, NEW).mask, NEW), (
+        "you joined the new mask to the old one. The one that is handed over counts alone: there are ways of pruning "
+        "that bring a weight back, and whether they may is theirs to say")
 
 
 @masked.check
@@ -328,6 +399,24 @@ def masked(self, mask, step):
     momentum[~mask] = 0
     return State(step, weights, momentum, mask, self.statistics.copy())
 """, says="they are one array")
+masked.wrong("""
+def masked(self, mask, step):
+    weights, momentum = self.weights.copy(), self.momentum.copy()
+    weights[mask] = 0
+    momentum[mask] = 0
+    return State(step, weights, momentum, mask.copy(), self.statistics.copy())
+""", says="the wrong way round")
+masked.wrong("""
+def masked(self, mask, step):
+    return State(step, self.weights[mask], self.momentum[mask], mask.copy(), self.statistics.copy())
+""", says="A mask cuts nothing out")
+masked.wrong("""
+def masked(self, mask, step):
+    weights, momentum = self.weights.copy(), self.momentum.copy()
+    weights[~mask] = 0
+    momentum[~mask] = 0
+    return State(step, weights, momentum, mask & self.mask, self.statistics.copy())
+""", says="counts alone")
 masked.wrong("""
 def masked(self, mask, step):
     return State(step, self.weights * mask, self.momentum * mask, mask.copy(), self.statistics.copy())

@@ -19,7 +19,8 @@ def state(step, first):
 def schedule(step):
     """Three stairs. Its last rate is not 0.001, and it does not exist after the last update, from step 99 to 100."""
     assert 0 <= step < T, (f"your function asked the schedule for step {step}. The last update leads from step 99 to "
-                           f"step 100, and its rate is that of step 99: trained.step - 1")
+                           f"step 100, and its rate is that of step 99: trained.step - 1. (And the pruned run counts "
+                           f"its steps as the dense one did: in a schedule nothing needs to be shifted.)")
     return 0.1 if step < 50 else 0.02 if step < 75 else 0.003
 
 
@@ -55,7 +56,11 @@ class Plan:
         assert callable(self.rate), (
             f"rate must be a function of the step, like the schedule, and yours is {self.rate!r}: training asks it "
             f"anew at every step. optim.constant(r) makes a function that always answers r")
-        return [self.rate(step) for step in range(EARLY, T)]
+        given = [self.rate(step) for step in range(EARLY, T)]
+        assert not any(callable(rate) for rate in given), (
+            "the rate of a step must be a number, and yours is the whole schedule: optim.constant(r) wants a rate, not "
+            "a function. A schedule needs no optim.constant, it is a function of the step already")
+        return given
 
 
 SCHEDULE = [schedule(step) for step in range(EARLY, T)]
@@ -74,6 +79,14 @@ def must_be_pruned(plan):
 
 def must_run_the_steps_from_early_to_trained(plan):
     """Whatever the technique: it counts from T - t to T."""
+    assert not isinstance(plan.start.step, State), (
+        "the start's step must be a number, and yours is a whole State: masked(mask, early.step), not just early")
+    assert (plan.start.step, plan.stop) != (T, 2 * T - EARLY), (
+        "you train on from step 100 to step 160. That is t steps, but they have other images in their batches than "
+        "steps 40 to 100 had. All techniques count from T - t to T: start at early.step, stop at trained.step")
+    assert plan.stop != T - EARLY or plan.start.step != EARLY, (
+        "`stop` is a step number, not how many steps: you start at step 40 and stop at step 60. Training stops at step "
+        "T, trained.step")
     assert plan.start.step != T or plan.stop != T, (
         "you start at step 100 and stop at step 100: there is nothing to train in between. The start counts as step "
         "T - t, early.step, wherever its weights are from")
@@ -148,6 +161,23 @@ def fine_tuning(trained, early, mask, schedule):
 """, says="from the time when nothing was pruned")
 fine.wrong("""
 def fine_tuning(trained, early, mask, schedule):
+    return trained.masked(mask, early.step), optim.constant(schedule), trained.step
+""", says="wants a rate, not a function")
+fine.wrong("""
+def fine_tuning(trained, early, mask, schedule):
+    stop = trained.step + trained.step - early.step
+    return trained.masked(mask, trained.step), optim.constant(schedule(trained.step - 1)), stop
+""", says="other images in their batches")
+fine.wrong("""
+def fine_tuning(trained, early, mask, schedule):
+    return trained.masked(mask, early.step), optim.constant(schedule(trained.step - 1)), trained.step - early.step
+""", says="not how many steps")
+fine.wrong("""
+def fine_tuning(trained, early, mask, schedule):
+    return trained.masked(mask, early), optim.constant(schedule(trained.step - 1)), trained.step
+""", says="yours is a whole State")
+fine.wrong("""
+def fine_tuning(trained, early, mask, schedule):
     return trained.masked(mask, early.step), schedule, trained.step
 """, says="large again at first")
 fine.wrong("""
@@ -201,6 +231,8 @@ def test_weight_rewinding_replays_the_schedule():
         "your rate stays where it went back to, 0.1: the schedule is not replayed. It must fall again where it fell "
         "the first time, so hand on the schedule itself, not its value")
     assert rates != [0.003] * (T - EARLY), "your rate is the last one, all the time; here the schedule is replayed"
+    assert rates != [schedule(step) for step in range(T - EARLY)], (
+        "your rates begin at step 0 of the schedule. The run counts from step T - t on, so nothing has to be taken off")
     assert rates == SCHEDULE, "the rates of steps T - t to T must be those of the dense run: the schedule, as it is"
 
 
@@ -228,6 +260,14 @@ weights.wrong("""
 def weight_rewinding(trained, early, mask, schedule):
     return early.masked(mask, early.step), optim.constant(schedule(early.step)), trained.step
 """, says="the schedule is not replayed")
+weights.wrong("""
+def weight_rewinding(trained, early, mask, schedule):
+    return early.masked(mask, early.step), lambda step: schedule(step - early.step), trained.step
+""", says="nothing has to be taken off")
+weights.wrong("""
+def weight_rewinding(trained, early, mask, schedule):
+    return early.masked(mask, early.step), lambda step: schedule(step + early.step), trained.step
+""", says="nothing needs to be shifted")
 weights.wrong("""
 def weight_rewinding(trained, early, mask, schedule):
     return early.masked(mask, 0), schedule, trained.step
@@ -333,6 +373,9 @@ def test_the_control_has_the_last_rate_all_the_time():
     assert given != SCHEDULE, (
         "your rates are the schedule's: that is weight rewinding again, with both things changed. The control leaves "
         "the rate where training ended")
+    assert not np.allclose(given, 0.001, rtol=0.01), (
+        "your rate is 0.001, typed in, and this schedule ends at another one: ask it for its last rate, as in "
+        "fine_tuning")
     assert given != [0.1] * (T - EARLY), "your rate is that of step T - t; the control has the LAST one, a low rate"
     assert given == [0.003] * (T - EARLY), f"the last rate of this schedule is 0.003, at every step; yours {set(given)}"
 
@@ -354,3 +397,7 @@ control.wrong("""
 def weight_rewinding_low_lr(trained, early, mask, schedule):
     return early.masked(mask, early.step), optim.constant(schedule(early.step)), trained.step
 """, says="a low rate")
+control.wrong("""
+def weight_rewinding_low_lr(trained, early, mask, schedule):
+    return early.masked(mask, early.step), optim.constant(0.001), trained.step
+""", says="ask it for its last rate")

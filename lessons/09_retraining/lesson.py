@@ -235,9 +235,9 @@ picture_of_results(results)
 # Both ways of rewinding are far ahead, and fine-tuning is not finished when its time is over: with such small steps it
 # cannot get where it wants to go.
 #
-# Look at the left picture at the very beginning. Weight rewinding and learning-rate rewinding begin in different
-# places, and in the first steps the large rate throws both of them about. And then? At the end there is hardly
-# anything between them.
+# Look at the left picture at the very beginning. Weight rewinding and learning-rate rewinding begin with different
+# weights, and in the first steps the large rate moves both of them far, each on a way of its own. And then? At the end
+# there is hardly anything between them.
 #
 # One network and one run is no proof, only a reason to look closer. (How many runs make a proof is lesson 11.) But
 # this is what the paper found, too. For ResNet-20 on CIFAR-10, in one shot to 9.3 times fewer weights, the change of

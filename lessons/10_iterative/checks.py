@@ -62,14 +62,15 @@ def asked(density=0.5, method=None, resume=None):
 
     def technique(trained, early, mask, schedule):
         calls.append((trained, early, mask, schedule))
-        return early, schedule, 8
+        return starts, schedule, 8
 
+    starts = at(trained, 3, [1] * 12)           # neither of the two states: a technique makes a new one
     got = retrain.round_settings(model, RECIPE, trained, early, technique, density, method, resume)
     assert isinstance(got, dict), f"expected a dictionary of what train needs to know, yours is {type(got).__name__}"
     assert len(calls) == 1, f"the technique must be asked once how to retrain; you asked it {len(calls)} times"
     assert set(got) == {"start", "stop", "rate", "compare_to"}, (
         f"expected the keys start, stop, rate and compare_to, yours are {', '.join(got)}")
-    return got, calls[0], trained, early
+    return got, calls[0], trained, early, starts
 
 
 def kept(mask):
@@ -79,7 +80,7 @@ def kept(mask):
 
 @settings.check
 def test_the_weights_at_the_end_of_training_are_ranked():
-    _, (_, _, mask, _), _, _ = asked()
+    _, (_, _, mask, _), *_ = asked()
     assert kept(mask) != [0, 1, 2, 3, 4], (
         "you ranked the wrong weights: those of `early`, or those that happen to be in the model. What counts is what "
         "the latest training ended in: new_mask(model, trained, ...)")
@@ -101,12 +102,16 @@ def test_the_density_is_that_of_the_dense_network():
     assert len(kept(seen[0])) != 4, (
         "eight weights were left, the density asked for is 0.5, and you keep 4: half of what is LEFT. A density is "
         "always counted against the dense network, half of ten")
+    retrain.round_settings(model, RECIPE, trained, at(trained, 3, trained.weights), technique, 0.8)
+    assert len(kept(seen[1])) != 2, (
+        "0.8 is what STAYS, eight of ten, and your mask keeps two: a density is not the share that is taken away")
+    assert len(kept(seen[1])) == 8, f"a density of 0.8 of ten weights is 8, you keep {len(kept(seen[1]))}"
     assert len(kept(seen[0])) == 5, f"a density of 0.5 of ten weights is 5, you keep {len(kept(seen[0]))}"
 
 
 @settings.check
 def test_the_technique_is_asked_with_everything_it_needs():
-    got, (its_trained, its_early, _, schedule), trained, early = asked()
+    got, (its_trained, its_early, _, schedule), trained, early, starts = asked()
     assert its_early is early, "the technique must be handed the state `early`, as it is"
     assert its_trained is trained, "the technique must be handed the state `trained`, as it is"
     assert callable(schedule), f"a technique wants the schedule, a function of the step: recipe.rates(), not {schedule}"
@@ -114,19 +119,20 @@ def test_the_technique_is_asked_with_everything_it_needs():
     assert [schedule(step) for step in range(8)] == [rates(step) for step in range(8)], (
         "the schedule that the technique gets must be the recipe's, from step 0 on: recipe.rates(). Whether it goes "
         "back, and how far, is the technique's own affair")
-    assert (got["start"], got["rate"], got["stop"]) == (early, schedule, 8), (
+    assert got["start"] is not early, "you start in `early`; the technique said where to start, in its first result"
+    assert (got["start"], got["rate"], got["stop"]) == (starts, schedule, 8), (
         "the technique said where to start, at which rates and where to stop, and you return something else")
 
 
 @settings.check
 def test_another_method_and_an_interrupted_round_are_heeded():
-    _, (_, _, mask, _), _, _ = asked(method=lambda weights, mask, keep: prune.largest(-abs(weights), keep))
+    _, (_, _, mask, _), *_ = asked(method=lambda weights, mask, keep: prune.largest(-abs(weights), keep))
     assert kept(mask) == [0, 1, 2, 3, 4], "another method was given, which keeps the smallest weights; yours ignores it"
     _, trained = network()
     middle = at(trained, 5, trained.weights)
-    got, _, _, early = asked(resume=middle)
+    got, *_, starts = asked(resume=middle)
     assert got["start"] is middle, "the round was interrupted, `resume` says where: training must start there again"
-    assert got["compare_to"] is early, (
+    assert got["compare_to"] is starts, (
         "compare_to must be the state that the technique wanted to start in, even if the round goes on from the middle")
 
 
@@ -149,6 +155,24 @@ def round_settings(model, recipe, trained, early, technique, density, method=Non
     start, rate, stop = technique(trained, early, mask, recipe.rate)
     return {"start": resume or start, "stop": stop, "rate": rate, "compare_to": start}
 """, says="wants the schedule, a function of the step")
+settings.wrong("""
+def round_settings(model, recipe, trained, early, technique, density, method=None, resume=None):
+    mask = prune.new_mask(model, trained, 1 - density, method)
+    start, rate, stop = technique(trained, early, mask, recipe.rates())
+    return {"start": resume or start, "stop": stop, "rate": rate, "compare_to": start}
+""", says="not the share that is taken away")
+settings.wrong("""
+def round_settings(model, recipe, trained, early, technique, density, method=None, resume=None):
+    mask = prune.new_mask(model, trained, density, method)
+    start, rate, stop = technique(trained, early, mask, recipe.rates())
+    return {"start": resume or start, "stop": stop, "rate": rate, "compare_to": early}
+""", says="even if the round goes on from the middle")
+settings.wrong("""
+def round_settings(model, recipe, trained, early, technique, density, method=None, resume=None):
+    mask = prune.new_mask(model, trained, density, method)
+    _, rate, stop = technique(trained, early, mask, recipe.rates())
+    return {"start": resume or early, "stop": stop, "rate": rate, "compare_to": early}
+""", says="you start in `early`")
 settings.wrong("""
 def round_settings(model, recipe, trained, early, technique, density, method=None, resume=None):
     mask = prune.new_mask(model, trained, density)
@@ -204,6 +228,9 @@ def chained():
     with instead(retrain, one_round=one_round):
         made = retrain.iterative(model, "data", RECIPE, trained, early, "technique", DENSITIES, seed=7)
         assert made is not None, "nothing came back: hand the records on, with `yield from one_round(...)`"
+        assert not calls or not isinstance(made, (list, tuple)), (
+            "you collected the records in a list: all the rounds are over before the first record comes out. Whoever "
+            "asks for a record wants to look at the model as it is THEN: hand each on at once, with `yield from`")
         records = list(made)
     assert calls, "no round was trained: one_round is a generator, and trains only while its records are asked for"
     return calls, records, trained, early
@@ -228,6 +255,9 @@ def test_densities_seed_and_rounds_are_handed_on():
     assert given != [0.8, 0.512, 0.256], (
         "you multiplied the densities: 0.8, then 0.64 of that. They are shares of the dense network already: 0.64 "
         "after the second round means 0.64 of all")
+    assert given != [0.2, 0.36, 0.5], "you asked for what is taken AWAY, 0.2; a density is what is left, 0.8"
+    assert given != [0.8, 0.64, 0.512], (
+        "you asked for powers of 0.8, whatever was given. Somebody may want other steps: take the `densities`, in turn")
     assert given == DENSITIES, f"the densities after the rounds are 0.8, 0.64, 0.5; you asked for {given}"
     numbers = [call["round"] for call in calls]
     assert numbers != [1, 1, 1], (
@@ -253,6 +283,20 @@ def iterative(model, data, recipe, trained, early, technique, densities, *, seed
     for round, density in enumerate(densities, 1):
         yield from one_round(model, data, recipe, trained, early, technique, density, seed=seed, round=round)
 """, says="one cut, three times")
+chain.wrong("""
+def iterative(model, data, recipe, trained, early, technique, densities, *, seed):
+    records = []
+    for round, density in enumerate(densities, 1):
+        records += one_round(model, data, recipe, trained, early, technique, density, seed=seed, round=round)
+        trained = State.copy(model)
+    return records
+""", says="hand each on at once")
+chain.wrong("""
+def iterative(model, data, recipe, trained, early, technique, densities, *, seed):
+    for round, density in enumerate(densities, 1):
+        yield from one_round(model, data, recipe, trained, early, technique, 0.8**round, seed=seed, round=round)
+        trained = State.copy(model)
+""", says="Somebody may want other steps")
 chain.wrong("""
 def iterative(model, data, recipe, trained, early, technique, densities, *, seed):
     share = 1
@@ -347,8 +391,13 @@ def searched(accuracies, max_drop, dense=90.0):
 
 @inside.check
 def test_it_stops_at_the_first_round_outside_and_hands_back_the_last_one_inside():
-    records, left, ran, _, _ = searched([89.5, 89.0, 80.0, 90.0], 2)
-    assert ran != 4, "the third round lost ten points, two were allowed, and you went on with the fourth: break"
+    records, left, ran, asked, _ = searched([89.5, 89.0, 80.0, 90.0], 2)
+    assert ran != 4, (
+        "the third round lost ten points, two were allowed, and you went on with the fourth. What is lost is "
+        "dense_accuracy - accuracy, that way round, and the loop ends with break")
+    assert len(asked) <= ran, (
+        f"you measured {len(asked)} times in {ran} rounds, in the middle of a round as well. A round is judged where "
+        f"it ends, at record.step == recipe.steps; every other record is handed on as it is")
     assert ran == 3, f"the third round is the first outside, so three rounds are trained; yours are {ran}"
     assert left != 38, (
         "the model is left in the state of the third round, which is OUTSIDE: ten points lost. Put it back into the "
@@ -374,7 +423,15 @@ def test_it_is_the_dense_network_that_a_round_is_compared_with():
 def test_exactly_so_much_may_be_lost_and_none_means_never():
     _, _, ran, _, _ = searched([88.0, 88.0], 2)
     assert ran == 2, "90 and then 88: that is two points, not MORE than two, so the round is inside"
-    _, left, ran, _, _ = searched([10.0, 10.0, 10.0], None)
+    _, _, ran, _, _ = searched([89.5, 89.0], 0)
+    assert ran == 1, (
+        "max_drop is 0: nothing may be lost, and you went on after half a point. In Python 0 counts as False: ask "
+        "`max_drop is not None`")
+    try:
+        _, left, ran, _, _ = searched([10.0, 10.0, 10.0], None)
+    except TypeError as reason:
+        raise AssertionError("max_drop is None, and None cannot be compared with a number. It means that no loss is "
+                             "too large: ask first whether max_drop is not None") from reason
     assert ran == 3, "max_drop is None: no loss is too large, all rounds are made"
     assert left == 38, "max_drop is None: the model is left in the state of the last round"
 
@@ -447,3 +504,33 @@ inside.wrong((HEAD + """
         inside = State.copy(model)
     inside.restore(model)
 """).replace("step=0", "inside.step"), says="and so t is 0")
+inside.wrong(HEAD + """
+        if max_drop and dense_accuracy - accuracy > max_drop:
+            break
+        inside = State.copy(model)
+    inside.restore(model)
+""", says="In Python 0 counts as False")
+inside.wrong(HEAD + """
+        if dense_accuracy - accuracy > max_drop:
+            break
+        inside = State.copy(model)
+    inside.restore(model)
+""", says="None cannot be compared with a number")
+inside.wrong(HEAD + """
+        if max_drop is not None and accuracy - dense_accuracy > max_drop:
+            break
+        inside = State.copy(model)
+    inside.restore(model)
+""", says="that way round")
+inside.wrong("""
+def rounds_inside(model, data, recipe, dense_accuracy, densities, max_drop, *, seed):
+    inside = State.copy(model)
+    early = inside.masked(inside.mask, step=0)
+    for record in iterative(model, data, recipe, inside, early, lr_rewinding, densities, seed=seed):
+        accuracy = train.evaluate(model, data.validation)
+        yield dataclasses.replace(record, validation_accuracy=accuracy)
+        if max_drop is not None and dense_accuracy - accuracy > max_drop:
+            break
+        inside = State.copy(model)
+    inside.restore(model)
+""", says="A round is judged where")

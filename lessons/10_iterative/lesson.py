@@ -125,7 +125,7 @@ def iterative(model, data, recipe, trained, early, technique, densities, *, seed
 
 
 # %% [markdown]
-# Now let it run: the same twelve rounds by fine-tuning and by learning-rate rewinding, and the same densities in one
+# Now let it run: the same rounds by fine-tuning and by learning-rate rewinding, and some of the same densities in one
 # cut each.
 #
 # **Predict:** where will the difference between one cut and many rounds be large: at 2 times fewer weights, or at 20
@@ -224,7 +224,7 @@ axis.set(xlabel="search cost, in dense trainings", ylabel="read correctly, %", x
 axis.margins(y=0.3)
 plt.show()
 for count, cost, accuracy in ways:
-    print(f"{count:2} rounds: {cost:5,} steps, {accuracy:.1f} %")
+    print(f"{count:2} round{'s' if count > 1 else ' '}: {cost:5,} steps, {accuracy:.1f} %")
 
 # %% [markdown]
 # The first few rounds bring most of it, and then every further one brings less. 20 % is a choice, not a law of nature:

@@ -220,9 +220,9 @@ plt.show()
 
 # %% [markdown]
 # The large differences are **between the dense networks**: some of them are hard to fine-tune, some are easy, whatever
-# you do. Between the two ways there is a small difference, and it nearly always has the same sign. Both runs of a seed
-# begin from the same dense network, so take the difference *seed by seed*, and what made that network good or bad is
-# gone. That is a **paired difference**. It is the cheapest trick in the science of experiments, and it is why this
+# you do. Between the two ways there is a small difference, and in all ten seeds it has the same sign. Both runs of a
+# seed begin from the same dense network, so take the difference *seed by seed*, and what made that network good or bad
+# is gone. That is a **paired difference**. It is the cheapest trick in the science of experiments, and it is why this
 # framework trains one dense network per seed and lets all ways of retraining begin from it.
 #
 # ### Exercise 3: `paired_differences`
@@ -354,7 +354,7 @@ plt.show()
 # `SAFE_ZONE[0]` to `SAFE_ZONE[1]`. Group them by (protocol, pruning, density, retrain fraction). In each group compare
 # the **median** change of `technique` with that of `"fine_tuning"`. A group without one of the two does not count. The
 # share of groups in which it is at least as good (allow for $10^{-9}$, numbers are rounded), or `None` if there is no
-# group.
+# group. Repeats do not count here, either.
 
 # %%
 @exercise.implement("report.safe_zone_share")
@@ -386,8 +386,8 @@ for title, some in (("two seeds, nine tenths", [row for row in tenths if row.see
 
 # %% [markdown]
 # Go back to the sentence of the beginning: *the second way is better.* It said so from one run, by 1.4 points. After
-# ten seeds at the same time it was *not shown*. Only all the runs together show it, and what they show is some 0.4
-# points, on digits, with this small network. The first sentence had the right sign by luck, and the wrong size.
+# ten seeds at the same time it was *not shown*. Only all the runs together show it, and what they show is half a
+# point, on digits, with this small network. The first sentence had the right sign by luck, and the wrong size.
 #
 # And the other one, *rewinding is better than fine-tuning*? For that, five seeds would have done.
 
