@@ -125,12 +125,35 @@ class Linear(Function):
         return (dx, dweight) if len(self.needs) == 2 else (dx, dweight, dz_rows.sum(axis=0))
 
 
+class SparseLinear(Function):
+    """The same z, of weights most of which are masked: only the kept ones are read, only they get gradients"""
+
+    def forward(self, x, weight, bias=None, *, entries):
+        self.rows, self.weight, self.entries = x.reshape(-1, x.shape[-1]), weight, entries         # (N, in)
+        self.shape = x.shape
+        return self.backend.sparse_linear(self.rows, weight, bias, entries).reshape(*x.shape[:-1], len(weight))
+
+    def backward(self, dz):
+        backend, dz = self.backend, dz.reshape(-1, dz.shape[-1])                                   # (N, out)
+        dx = dweight = None
+        if self.needs[0]:
+            dx = backend.sparse_linear_input_gradient(dz, self.weight, self.entries).reshape(self.shape)
+        if self.needs[1]:
+            dweight = backend.sparse_linear_weight_gradient(dz, self.rows, self.entries)
+        return (dx, dweight) if len(self.needs) == 2 else (dx, dweight, dz.sum(axis=0))
+
+
 def linear(x, weight, bias=None) -> Tensor:
-    """x (..., in) times weight (out, in), transposed, plus bias (out,).    -> (..., out)"""
+    """x (..., in) times weight (out, in), transposed, plus bias (out,).    -> (..., out)
+
+    Where most of a Parameter is masked and the device is faster that way, only its kept weights are multiplied.
+    """
     x, weight = as_tensor(x), as_tensor(weight)
     if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
         raise Error(f"linear: x has shape {x.shape}, the weight {weight.shape}; expected (..., in) and (out, in)")
     inputs = _weighted("linear", x, weight, bias)
+    if getattr(weight, "masked", False) and x.backend.sparse_linear_pays(x.shape, weight.shape, weight.kept):
+        return SparseLinear.apply(*inputs, entries=weight.entries())
     return Linear.apply(*inputs)
 
 

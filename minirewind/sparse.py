@@ -109,11 +109,13 @@ def recorded(model: nn.Module, x: Tensor) -> tuple[list[Call], Tensor]:
 
 
 def dense(call: Call) -> Call:
-    """A convolution that the model itself took as sparse, which may depend on the number of images, as any other."""
-    if call.function is not functional.SparseConv2d:
+    """A layer that the model itself took as sparse, which may depend on the number of images, as any other."""
+    function = {functional.SparseConv2d: functional.Conv2d,
+                functional.SparseLinear: functional.Linear}.get(call.function)
+    if function is None:
         return call
     settings = {name: value for name, value in call.settings.items() if name != "entries"}
-    return call._replace(function=functional.Conv2d, settings=settings)
+    return call._replace(function=function, settings=settings)
 
 
 def check(call: Call, other: Call, count: int) -> None:
@@ -271,7 +273,7 @@ class Program:
         """A step for many images at once."""
         backend = self.graph.backend
         if isinstance(part, Operation):
-            return plain_step(part, backend)
+            return sparse_linear_step(part, backend) or plain_step(part, backend)
         reads = (part.x,) if part.residual is None else (part.x, part.residual)
         shape = SLICE, *self.graph.shapes[part.x]
         kept = np.count_nonzero(part.weight)
@@ -322,6 +324,26 @@ def reads_of(part: Operation | Filter) -> tuple[int, ...]:
     if isinstance(part, Operation):
         return tuple(part.values())
     return (part.x,) if part.residual is None else (part.x, part.residual)
+
+
+def sparse_linear_step(operation: Operation, backend) -> Step | None:
+    """A linear layer with constant weights, few enough of them left; None where that does not pay."""
+    x, *constants = operation.inputs
+    if operation.function is not functional.Linear or not all(isinstance(c, np.ndarray) for c in constants):
+        return None
+    weight, bias = constants if len(constants) > 1 else (constants[0], None)
+    kept = np.count_nonzero(weight)
+    if not backend.sparse_linear_pays((SLICE, weight.shape[1]), weight.shape, kept):
+        return None
+    entries = backend.sparse_entries(weight != 0)
+
+    def run(x):
+        if not backend.sparse_linear_pays(x.shape, weight.shape, kept):
+            y = backend.matmul(x, weight.T)
+            return [y if bias is None else y + bias]
+        y = backend.sparse_linear(x.reshape(-1, x.shape[-1]), weight, bias, entries)
+        return [y.reshape(*x.shape[:-1], len(weight))]
+    return Step(run, (x,), (operation.output,))
 
 
 def plain_step(operation: Operation, backend) -> Step:

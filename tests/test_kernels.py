@@ -219,6 +219,39 @@ def test_sparse_kernels_pay_below_some_density():
         assert not cpu.sparse_pays(shape, weight_shape, size, stride, padding)
 
 
+@FAST
+@given(BATCHES | st.just(200), st.integers(1, 40), st.integers(1, 40), st.sampled_from([0, 0.1, 0.5, 1]),
+       st.booleans(), st.booleans(), st.integers(0, 99))
+def test_sparse_linear_layers(backend, N, inputs, outputs, density, biased, turned, seed):
+    x, dy = (rng(seed, size).standard_normal((N, size), np.float32) for size in (inputs, outputs))
+    if turned:
+        x, dy = np.asfortranarray(x), dy[::-1, ::-1]
+    weight = rng(seed, 1).standard_normal((outputs, inputs), np.float32)
+    bias = rng(seed, 2).standard_normal(outputs, np.float32) if biased else None
+    entries = backend.sparse_entries(rng(seed, 3).random(weight.shape) < density)
+    weight[~entries.mask] = np.nan                                       # masked weights are not even read
+    hold(backend, "sparse_linear", x, weight, bias, entries)
+    hold(backend, "sparse_linear_input_gradient", dy, weight, entries)
+    dweight, = hold(backend, "sparse_linear_weight_gradient", dy, x, entries)
+    assert (dweight[~entries.mask] == 0).all()
+
+
+def test_sparse_linear_layers_pay_below_some_density_and_above_some_size():
+    cpu = kernels.backend("cpu")
+    for batch in (7, 128):
+        assert cpu.sparse_linear_pays((batch, 784), (300, 784), 784 * 300 // 50)
+        assert cpu.sparse_linear_pays((2, batch, 784), (300, 784), 784 * 300 // 50)
+        assert not cpu.sparse_linear_pays((batch, 784), (300, 784), 784 * 300)
+        assert not cpu.sparse_linear_pays((batch, 64), (10, 64), 0)      # the classifier of a ResNet-20
+
+
+def test_relu_of_a_transposed_array_is_the_transposed_relu(backend):
+    x, dy = (rng(k).standard_normal((24, 7), np.float32).T for k in range(2))
+    for order in (np.asfortranarray, np.ascontiguousarray):
+        hold(backend, "relu", order(x))
+        hold(backend, "relu_gradient", dy, order(x))
+
+
 @pytest.mark.parametrize(("channels", "filters", "size", "kernel", "stride"),
                          [(3, 16, 16, 3, 1), (16, 16, 8, 3, 1), (16, 32, 16, 3, 2), (32, 16, 7, 1, 2),
                           (16, 32, 9, 3, 1)])
@@ -421,6 +454,8 @@ def every_kernel(backend, dtype=np.float32, N=32):
     y = backend.normalise(x, residual, mean, inverse_std, gamma, beta, True)
     pooled, source = backend.max_pool2d(x, (3, 3), (2, 2), ones)
     mask, entries = vectors[0] < 1, backend.sparse_entries(weight > 1)
+    rows, dense = x.reshape(N, -1)[:, :784], rng(7).standard_normal((200, 784)).astype(dtype)
+    few = backend.sparse_entries(dense > 1)
     backend.sgd(*vectors, mask, 0.1, 0.9, True, 1e-4)
     return [
         backend.conv2d(x, weight, beta, ones, ones),
@@ -432,6 +467,9 @@ def every_kernel(backend, dtype=np.float32, N=32):
         backend.sparse_conv2d(x, weight, beta, entries, ones, ones),
         backend.sparse_conv2d_input_gradient(dy, weight, entries, shape, ones, ones),
         backend.sparse_conv2d_weight_gradient(dy, x, entries, ones, ones),
+        backend.sparse_linear(rows, dense, None, few),
+        backend.sparse_linear_input_gradient(rows[:, : len(dense)], dense, few),
+        backend.sparse_linear_weight_gradient(rows[:, : len(dense)], rows, few),
         *backend.moments(x, 1e-5, *running, 0.1), *running, y,
         *backend.normalise_gradient(dy, y, x, mean, inverse_std, gamma, True, True),
         *backend.normalise_gradient(dy, y, x, mean, inverse_std, gamma, False, False),

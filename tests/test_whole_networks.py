@@ -83,6 +83,20 @@ def test_most_of_a_masked_network_runs_on_the_sparse_kernels():
     assert used[0.05].count("SparseConv2d") > len(used[0.05]) / 2
 
 
+@pytest.mark.parametrize("count", [7, 64])
+def test_a_masked_linear_layer_is_sparse_by_itself_and_learns_by_the_kept_weights_only(count):
+    from minirewind import tensor
+
+    x, y = batch(count, (1, 28, 28))
+    model = pruned(models.lenet_300_100(), 0.05)
+    with tensor.recording() as calls:
+        fast = gradients(model, x, y)
+    assert "SparseLinear" in [call.function.__name__ for call in calls]
+    assert (fast[~model.vectors.mask] == 0).all()
+    exact = gradients(model.to(dtype=np.float64), x, y)
+    assert np.linalg.norm(fast - exact) < 1e-3 * np.linalg.norm(exact)
+
+
 def toy():
     random = np.random.default_rng(0)
     labels = random.integers(0, 10, 64)

@@ -71,10 +71,17 @@ def normalise_gradient(dy, y, x, mean, inverse_std, weight, relu, batch_statisti
     return like(dx, x), like(dresidual, x), dweight, dbias
 
 
+def turned(x):
+    """Whether x is (N, C) with the batch innermost, as sparse linear layers leave it, and so wants to stay."""
+    return x.ndim == 2 and x.flags.f_contiguous and not x.flags.c_contiguous
+
+
 def relu(x):
     """As the reference's."""
     if not taken(x):
         return reference.normalisation.relu(x)
+    if turned(x):
+        return relu(x.T).T
     memory = planes(x)
     y = allocate(memory.shape)
     positive_part(x.size * 0.25, memory.reshape(-1), y.reshape(-1))
@@ -85,6 +92,8 @@ def relu_gradient(dy, y):
     """As the reference's."""
     if not taken(dy, y):
         return reference.normalisation.relu_gradient(dy, y)
+    if turned(y):
+        return relu_gradient(dy.T, y.T).T
     memory = planes(dy)
     dx = allocate(memory.shape)
     where_positive(dy.size * 0.3, memory.reshape(-1), planes(y).reshape(-1), dx.reshape(-1))

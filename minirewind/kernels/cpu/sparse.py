@@ -1,4 +1,4 @@
-"""Convolution with a masked filter bank: only the weights that are left are multiplied, in training too.
+"""Convolution and linear layers with masked weights: only those that are left are multiplied, in training too.
 
 With the batch innermost a kept weight is one number times one run of images: nothing has to be gathered, no pattern is
 needed, and a layer with a tenth of its weights takes about a tenth of the multiplications. The images of one output
@@ -7,9 +7,13 @@ channel stay in registers while the channel's kept weights stream by.
 With few weights left it is no longer the multiplications that take the time, but the images' way from memory. Kept
 weights read here and there, and the processor cannot guess where next. So each kernel asks for the pixel that the next
 output pixel will be the first to look at while it still works on this one: two to three times faster at 2 %.
+
+A linear layer is a convolution on a map of one pixel. There are no pixels to share among the threads, so they share the
+rows: the outputs, or for the input gradient the inputs. Each row is summed by one thread, whichever it is.
 """
 
 import functools
+import math
 
 import numpy as np
 from numba import prange
@@ -180,3 +184,103 @@ def add_lanes(partial, position, dweight):
         for chunk in range(len(partial)):
             total = total + load(partial, (chunk * len(position) + entry) * LANES)
         dweight[position[entry]] = lane_sum(total)
+
+
+# Linear layers --------------------------------------------------------------------------------------------------------
+
+
+DENSE_WEIGHTS = 8       # a kept weight costs what 5 to 8 do in a matrix product, the more the fewer images there are
+
+
+def sparse_linear_pays(x_shape, weight_shape, kept):
+    """As the reference's. Measured by benchmarks/sparse_linear.py (AVX2): small layers, such as the classifier of a
+    ResNet, never gain; up to three images leave most of a vector empty, and their forward pass loses.
+    """
+    K, C = weight_shape
+    return math.prod(x_shape[:-1]) > 3 and K * C >= 20_000 and kept * DENSE_WEIGHTS < K * C
+
+
+def sparse_linear(x, weight, bias, entries):
+    """As the reference's."""
+    if not takes(x, weight, bias):
+        return reference.sparse.sparse_linear(x, weight, bias, entries)
+    start = np.zeros(len(weight), np.float32) if bias is None else bias
+    return multiply(x, weight, start, entries.by_output)
+
+
+def sparse_linear_input_gradient(dy, weight, entries):
+    """As the reference's: the same kernel with the roles of inputs and outputs exchanged."""
+    if not takes(dy, weight):
+        return reference.sparse.sparse_linear_input_gradient(dy, weight, entries)
+    return multiply(dy, weight, np.zeros(weight.shape[1], np.float32), entries.by_input)
+
+
+def sparse_linear_weight_gradient(dy, x, entries):
+    """As the reference's."""
+    if not takes(dy, x):
+        return reference.sparse.sparse_linear_weight_gradient(dy, x, entries)
+    order, dweight = entries.by_output, np.zeros(entries.mask.shape, np.float32)
+    dy, x = turned(dy), turned(x)
+    multiply_kept_outputs(len(order.tap) * x.shape[1] / 10, dy, x, order.start, order.channel, order.position,
+                          parts_of(len(dy)), dweight.reshape(-1))
+    return dweight
+
+
+def multiply(x, weight, bias, order):
+    """y (N, rows) of x (N, channels), both best with the batch innermost: for each row its kept weights."""
+    N, x, rows = len(x), turned(x), len(order.start) - 1
+    y = allocate((rows, x.shape[1]))
+    work = (len(order.tap) + rows) * x.shape[1] / 10
+    multiply_kept_rows(work, x, np.ascontiguousarray(weight).reshape(-1), np.ascontiguousarray(bias), order.start,
+                       order.channel, order.position, parts_of(rows), y)
+    return np.ascontiguousarray(y[:, :N]).T
+
+
+def parts_of(rows):
+    """In how many parts threads share the rows; a part's rows read the same images one after the other."""
+    return min(rows, 16)
+
+
+def turned(x):
+    """x (N, channels) with the batch innermost, in whole vectors: [channels, N]."""
+    return np.ascontiguousarray(whole_vectors(x.T[None], LANES)[0])
+
+
+@Kernel
+def multiply_kept_rows(x, weight, bias, start, channel, position, parts, y):
+    """y[k] = bias[k] + the sum over the kept weights of row k of weight * x[channel]."""
+    K, N = y.shape
+    wide = N - N % (SPAN * LANES)
+    for part in prange(parts):
+        rows = range(part * K // parts, (part + 1) * K // parts)
+        for n in range(0, wide, SPAN * LANES):
+            for k in rows:
+                tile = constant_rows(1, SPAN, bias, k)
+                for entry in range(start[k], start[k + 1]):
+                    tile = outer_product(tile, weight, position[entry], x, channel[entry] * N + n)
+                store_rows(y, k * N + n, N, tile, 1)
+        for n in range(wide, N, LANES):
+            for k in rows:
+                tile = constant_rows(1, 1, bias, k)
+                for entry in range(start[k], start[k + 1]):
+                    tile = outer_product(tile, weight, position[entry], x, channel[entry] * N + n)
+                store_rows(y, k * N + n, N, tile, 1)
+
+
+@Kernel
+def multiply_kept_outputs(dy, x, start, channel, position, parts, dweight):
+    """dweight[position] = the sum of dy[k] * x[channel], for the kept weights of each row k; dweight comes as zeros."""
+    K, N = dy.shape
+    wide = N - N % (SPAN * LANES)
+    for part in prange(parts):
+        rows = range(part * K // parts, (part + 1) * K // parts)
+        for n in range(0, wide, SPAN * LANES):
+            for k in rows:
+                tile = load_tile(1, SPAN, dy, k * N + n)
+                for entry in range(start[k], start[k + 1]):
+                    dweight[position[entry]] += lane_sum(dot(tile, x, channel[entry] * N + n, splat(0.0)))
+        for n in range(wide, N, LANES):
+            for k in rows:
+                tile = load_tile(1, 1, dy, k * N + n)
+                for entry in range(start[k], start[k + 1]):
+                    dweight[position[entry]] += lane_sum(dot(tile, x, channel[entry] * N + n, splat(0.0)))
