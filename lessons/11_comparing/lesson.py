@@ -297,8 +297,8 @@ def picture_of_intervals(seeds):
             axis.plot(values, [place + 0.22] * len(values), "|", color=pictures.INK)
             axis.plot(np.mean(values), place, "o", color=pictures.INK)
     axis.set_yticks([0, 1], ["minus fine-tuning", "minus weight rewinding"])
-    axis.set(xlim=(-12, 24), ylim=(-0.5, 1.6), xlabel="points",
-             title=f"learning-rate rewinding, a fifteenth of the weights: {seeds} seeds")
+    axis.set(xlim=(-12, 24), ylim=(-0.5, 1.6), xlabel="learning-rate rewinding minus the other, points",
+             title=f"a fifteenth of the weights, {seeds} seeds")
     plt.show()
 
 
@@ -307,7 +307,7 @@ pictures.slide(picture_of_intervals, seeds=(2, 10, 3))
 # %% [markdown]
 # Orange means that the whole interval lies on one side of zero: *a difference was shown*. Grey means that it was **not
 # shown**. It does not mean that there is none. With two seeds, not even a gap of ten points is shown. Find the number
-# of seeds from which the first bar stays orange.
+# of seeds from which the lower bar stays orange.
 #
 # Is the machinery honest? There is a test that every experiment should take: compare a thing **with itself**. In this
 # study one run of each seed was made a second time: the same network, the same mask, the same way of retraining, only
@@ -390,6 +390,13 @@ for title, some in (("two seeds, nine tenths", [row for row in tenths if row.see
 # point, on digits, with this small network. The first sentence had the right sign by luck, and the wrong size.
 #
 # And the other one, *rewinding is better than fine-tuning*? For that, five seeds would have done.
+#
+# **Try it wrong.** In exercise 2 choose by the test images, with `row.accuracy` in the place of
+# `row.validation_accuracy`, and read what the check says. Then `exercise.use_anyway("report.best_by_validation")`, and
+# run the last cell again. The winner is gone! Nothing was trained, and no number in any row has changed. Weight
+# rewinding was only allowed to look at the test images before it said which time it likes best. Ten points against
+# fine-tuning stand, whoever chooses. Half a point hangs on how somebody chose. `exercise.reset_session()` puts
+# everything right.
 
 # %% [markdown]
 # ## What you built
