@@ -67,7 +67,8 @@ print("density:", mr.prune.density(trained.weights != 0, prunable))
 # *optimiser*, in this framework, is a thing with a method `step(rate)`. Ours has a method `prune(keep)` as well, and a
 # mask of its own in `self.mask`.
 #
-# `self.v` are the flat vectors of the network: `weights`, `gradients`, `momentum`. You know `update` from lesson 05.
+# `self.v` are the flat vectors of the network: `weights`, `gradients`, `momentum`. You know `update` from lesson 05,
+# and `one_step` with its clock from lesson 06. (`wind` sets the clock to a step and its rate.)
 
 # %%
 class Careful(mr.optim.SGD):
