@@ -266,10 +266,10 @@ pictures.images([ink / ink.max(), left / left.max()], ["mean of all digits", "co
 print(left)
 
 # %% [markdown]
-# Most are left where the ink varies. But look at the left edge. There is hardly ever any ink there (in no more than
-# five of the thousand images), so whatever these weights are, they are multiplied by 0. And yet dozens of the 300 are
-# kept at each of these pixels! They began as random numbers, and some of these are large. Are they needed? Take them
-# away, too, and look.
+# Most are left where the ink varies. But look at the left edge. There is hardly ever any ink there (at each of its
+# pixels in no more than five of the thousand images), so whatever these weights are, they are multiplied by 0. And yet
+# dozens of the 300 are kept at each of these pixels! They began as random numbers, and some of these are large. Are
+# they needed? Take them away, too, and look.
 
 # %%
 without = mask.copy()
