@@ -1,12 +1,13 @@
 """Facts about whole networks on the fast kernels: the same numbers as float64 on the plain ones, and no growth."""
 
+import copy
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from minirewind import data, functional, models, nn, prune, train
+from minirewind import data, functional, models, nn, prune, sparse, train
 from minirewind.tensor import Tensor
 
 
@@ -95,6 +96,31 @@ def test_a_masked_linear_layer_is_sparse_by_itself_and_learns_by_the_kept_weight
     assert (fast[~model.vectors.mask] == 0).all()
     exact = gradients(model.to(dtype=np.float64), x, y)
     assert np.linalg.norm(fast - exact) < 1e-3 * np.linalg.norm(exact)
+
+
+def odd_networks():
+    yield "5x5 at stride 3, then 7x7", (3, 17, 19), nn.Sequential(
+        nn.Conv2d(3, 7, 5, stride=3, padding=2), nn.Softplus(), nn.Conv2d(7, 11, 7, padding=3), nn.Softplus(),
+        nn.Flatten(), nn.Linear(11 * 6 * 7, 9))
+    yield "no convolutions", (301,), nn.Sequential(nn.Linear(301, 203), nn.Softplus(), nn.Linear(203, 5, bias=False))
+    yield "a row of vectors for each image", (5, 301), nn.Sequential(nn.Linear(301, 203), nn.Flatten())
+
+
+@pytest.mark.parametrize("density", [1, 0.05])
+@pytest.mark.parametrize(("shape", "model"), [pytest.param(*rest, id=what) for what, *rest in odd_networks()])
+def test_odd_networks_train_and_compile_for_odd_batches_in_any_layout(shape, model, density):
+    model = pruned(copy.deepcopy(model).initialise(0), density)
+    twin = copy.deepcopy(model).to(dtype=np.float64)
+    program = sparse.compile(model, np.zeros((2, *shape)))
+    for count in (1, 7):
+        x = np.random.default_rng(count).standard_normal((count, *shape[:-1], 2 * shape[-1]), np.float32)
+        x = x[::-1, ..., ::2]
+        y = np.arange(count) % 5
+        fast, exact = gradients(model, x, y), gradients(twin, x, y)
+        assert np.linalg.norm(fast - exact) < 1e-3 * np.linalg.norm(exact)
+        assert (fast[~model.vectors.mask] == 0).all()
+        scores = twin(Tensor(x, dtype=np.float64)).numpy()
+        assert np.linalg.norm(program(x) - scores) < 1e-4 * np.linalg.norm(scores)
 
 
 def toy():
