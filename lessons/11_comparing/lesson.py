@@ -394,7 +394,7 @@ for title, some in (("two seeds, nine tenths", [row for row in tenths if row.see
 # **Try it wrong.** In exercise 2 choose by the test images, with `row.accuracy` in the place of
 # `row.validation_accuracy`, and read what the check says. Then `exercise.use_anyway("report.best_by_validation")`, and
 # run the last cell again. The winner is gone! Nothing was trained, and no number in any row has changed. Weight
-# rewinding was only allowed to look at the test images before it said which time it likes best. Ten points against
+# rewinding was only allowed to look at the test images before it said which time it likes best. Five points against
 # fine-tuning stand, whoever chooses. Half a point hangs on how somebody chose. `exercise.reset_session()` puts
 # everything right.
 
