@@ -35,7 +35,7 @@ autodoc_default_options = {"members": True}
 add_module_names = False
 toc_object_entries_show_parents = "hide"
 default_role = "code"
-suppress_warnings = ["mystnb.unknown_mime_type", "ref.python"]
+suppress_warnings = ["mystnb.unknown_mime_type", "ref.python", "misc.highlighting_failure"]
 
 
 def paragraphs(lines):
