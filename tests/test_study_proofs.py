@@ -26,7 +26,7 @@ from minirewind.study import work
 if __name__ == "__main__":
     work.PARTIAL_EVERY = -1                         # a half-done state at every report, and a report every 3 steps
     train.train.__kwdefaults__["report_every"] = retrain.one_round.__kwdefaults__["report_every"] = 3
-    study.run(small_study.tiny(seeds=12), {folder!r}, progress=False)
+    study.run(small_study.tiny(seeds=40), {folder!r}, progress=False)
 """
 
 
@@ -50,7 +50,7 @@ def unreadable(folder):
 @pytest.mark.slow
 def test_a_study_killed_twenty_five_times_ends_in_the_same_bits_and_no_file_is_unreadable_at_any_moment(tmp_path):
     whole, folder = tmp_path / "whole", tmp_path / "killed"
-    expected = study.run(tiny(seeds=12), whole, progress=False)
+    expected = study.run(tiny(seeds=40), whole, progress=False)
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(SCRIPT.format(tests=os.path.dirname(__file__), folder=str(folder))))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -71,7 +71,7 @@ def test_a_study_killed_twenty_five_times_ends_in_the_same_bits_and_no_file_is_u
         process.wait()
         kills += 1
         assert unreadable(folder) == []
-    rows = study.run(tiny(seeds=12), folder, progress=False)
+    rows = study.run(tiny(seeds=40), folder, progress=False)
     assert without_seconds(rows) == without_seconds(expected)
     assert states(folder) == states(whole)
     assert not list(folder.glob("partial/*"))
