@@ -52,8 +52,9 @@ def compare(options) -> None:
     if rows:
         print(report.table(rows))
         tell_emptied(f"{name} (in {count} runs)" for name, count in study.emptied(folder).items())
+        data = wanted.data if isinstance(wanted.data, datasets.Data) else datasets.load(wanted.data, wanted.data_dir)
         about.note(folder, len(rows), device=options.device, workers=workers,
-                   train_images=len(datasets.load(str(wanted.data), wanted.data_dir).train))
+                   train_images=len(data.train))
         tell_page(page.write(rows, folder, options.measure))
     if failure:
         raise failure
