@@ -201,7 +201,7 @@ def run_notebook(name, how):
     if how == "solved":
         for cell in notebook.cells:
             cell.source = solved(cell.source)
-    nbclient.NotebookClient(notebook, timeout=200, resources={"metadata": {"path": COURSE.lessons / name}}).execute()
+    nbclient.NotebookClient(notebook, timeout=900, resources={"metadata": {"path": COURSE.lessons / name}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert any("image/png" in output.get("data", {}) for output in outputs)
     return "".join(output.get("text", "") for output in outputs)

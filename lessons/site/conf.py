@@ -24,7 +24,7 @@ myst_heading_anchors = 2
 
 nb_execution_mode = os.environ.get("MINIREWIND_SITE_RUN", "cache")
 nb_execution_cache_path = os.environ.get("MINIREWIND_SITE_CACHE", "")
-nb_execution_timeout = 300
+nb_execution_timeout = 900
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 
