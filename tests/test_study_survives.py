@@ -121,8 +121,15 @@ def test_a_folder_without_its_summary_is_made_anew_and_leftovers_are_cleared(fin
     rows = study.run(small, tmp_path, progress=False)
     next(tmp_path.glob("runs/seed0-lr_rewinding-*/run.json")).unlink()
     (tmp_path / "runs" / ".writing-killed").mkdir()
+    (tmp_path / "partial").mkdir(exist_ok=True)
+    begun = [tmp_path / "runs" / ".writing-killed" / "state.npz", tmp_path / "partial" / ".seed0.npz.abcd_123",
+             tmp_path / ".study.json.abcd_123", tmp_path / ".results.csv.abcd_123"]
+    mine = tmp_path / ".gitignore.of_a_user"
+    for path in (*begun, mine):
+        path.write_text("half")
     assert without_seconds(study.run(small, tmp_path, progress=False)) == without_seconds(rows)
-    assert not list(tmp_path.glob("runs/.writing-*"))
+    assert not [path for path in begun if path.exists()] and not (tmp_path / "runs" / ".writing-killed").exists()
+    assert mine.exists()
 
 
 def test_workers_end_with_their_parent(tmp_path):

@@ -150,13 +150,22 @@ class Store:
     def open(self, study: Study) -> Study:
         """Claim the folder for this identity, and note what it holds altogether with this study."""
         whole = self.widened(study)
-        for leftover in self.folder.glob("runs/.writing-*"):            # of a process that was killed
-            shutil.rmtree(leftover, ignore_errors=True)
+        self._sweep()
         path = self.folder / "study.json"
         content = json.dumps(self.identity | {"axes": whole.axes}, indent=1) + "\n"
         if not path.exists() or path.read_text() != content:
             files.write_atomically(path, content.encode())
         return whole
+
+    def _sweep(self) -> None:
+        """Delete what a killed process had begun to write (see files.write_atomically), and nothing of the user's."""
+        begun = [path for room in ("runs", "partial", "failed") for path in self.folder.glob(f"{room}/.*")]
+        begun += [path for name in ("study.json", "results.csv") for path in self.folder.glob(f".{name}.????????")]
+        for path in begun:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def differences(name: str, there, here) -> Iterator[tuple[str, Any, Any]]:
