@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from . import about, export, files, models, nn, page, prune, report, sparse, speed, study
-from . import data as datasets
 from .errors import Error, choose
 from .train import Recipe
 
@@ -52,9 +51,7 @@ def compare(options) -> None:
     if rows:
         print(report.table(rows))
         tell_emptied(f"{name} (in {count} runs)" for name, count in study.emptied(folder).items())
-        data = wanted.data if isinstance(wanted.data, datasets.Data) else datasets.load(wanted.data, wanted.data_dir)
-        about.note(folder, len(rows), device=options.device, workers=workers,
-                   train_images=len(data.train))
+        about.note(folder, len(rows), device=options.device, workers=workers, train_images=len(wanted.load().train))
         tell_page(page.write(rows, folder, options.measure))
     if failure:
         raise failure

@@ -20,7 +20,7 @@ ORDER = ["errors", "kernels", "tensor", "functional", "nn", "models", "optim", "
 
 
 # The same inside study/, where __init__ stands above them all.
-STUDY = ["methods", "graph", "settings", "store", "results", "work", "progress", "driver", "plan", "__init__"]
+STUDY = ["methods", "graph", "settings", "store", "results", "work", "progress", "driver", "dry_run", "__init__"]
 
 
 def imports(path, level=1):

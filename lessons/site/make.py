@@ -46,7 +46,7 @@ def gather(source: Path, repository: str) -> None:
     (source / "reference").mkdir(exist_ok=True)
     pages = []
     for room in ROOMS:
-        inside = sorted(path.stem for path in (PACKAGE / room).glob("[a-z]*.py") if path.stem != "plan")
+        inside = sorted(path.stem for path in (PACKAGE / room).glob("[a-z]*.py"))
         for name in (room, *(f"{room}.{stem}" for stem in inside)):
             (source / "reference" / f"{name}.rst").write_text(
                 f"minirewind.{name}\n{'=' * 40}\n\n.. automodule:: minirewind.{name}\n")

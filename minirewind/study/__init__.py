@@ -17,9 +17,9 @@ from .. import files, kernels, models, retrain, trackers
 from ..errors import Error
 from ..train import State
 from . import driver, work
+from .dry_run import Plan, plan
 from .graph import Graph, Node
 from .methods import PRUNING, TECHNIQUES
-from .plan import Plan, plan
 from .progress import Progress, Publisher
 from .results import Results, Row, read_results
 from .settings import AXES, PROTOCOLS, Study, made, read, read_settings

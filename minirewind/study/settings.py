@@ -90,6 +90,10 @@ class Study:
             raise Error("this study holds no pruned run: name a protocol, and techniques it takes "
                         "(reinitialize is one-shot only)")
 
+    def load(self) -> datasets.Data:
+        """The data, read from its files if `data` is a name."""
+        return self.data if isinstance(self.data, datasets.Data) else datasets.load(self.data, self.data_dir)
+
     def fractions(self, protocol: str) -> tuple[float, ...]:
         """The t / T of one protocol."""
         if protocol == "paper_algorithm":

@@ -51,7 +51,7 @@ class Bench:
 
     def __init__(self, job: Job):
         study = job.study
-        self.data = study.data if isinstance(study.data, datasets.Data) else datasets.load(study.data, study.data_dir)
+        self.data = study.load()
         self.recipe = study.recipe or train.default_recipe(self.data)
         wanted: dict[str, Any] = {"input_shape": self.data.input_shape, "classes": self.data.classes,
                   "bn_momentum": train.bn_momentum(self.recipe)}
