@@ -187,6 +187,43 @@ def test_the_page_and_the_table_have_the_numbers_of_results_csv(tmp_path, withou
         assert entry in printed or entry.replace("* [", "  [") in printed
 
 
+def test_the_shares_the_differences_and_the_noise_of_the_page_follow_from_results_csv(without_figures):
+    """Once more an independent way: plain loops, statistics, and t = 2.776 from a printed table (four degrees)."""
+    rows = grid()
+    shown = html.unescape(re.sub(r"<[^>]+>", "", page.page(rows)))
+
+    def signed(value):
+        return f"{value:+z.2f}".replace("-", "−")
+
+    def median(kind, *cell):
+        return statistics.median(getattr(r, kind) for r in first if (r.protocol, r.technique, r.density,
+                                                                     r.retrain_fraction) == cell)
+
+    first = [r for r in rows if r.stream == 0]
+    times, densities = {r.retrain_fraction for r in first}, {r.density for r in first}
+    for protocol in ("one_shot", "iterative"):
+        shares = []
+        for technique in ("weight_rewinding", "lr_rewinding"):
+            won = [median("delta", protocol, technique, d, t) >= median("delta", protocol, "fine_tuning", d, t)
+                   for d in densities for t in (0.495, 0.824)]                        # the times within [0.25, 0.9]
+            shares.append(f"{100 * sum(won) / len(won):.0f} %")
+        assert "".join(shares) in re.sub(r"\s", "", shown).replace("%", " %")
+        for density in densities:
+            deltas = {}
+            for technique in ("lr_rewinding", "fine_tuning"):
+                best = max(sorted(times), key=lambda t: median("validation_accuracy", protocol, technique, density, t))
+                deltas[technique] = [r.delta for seed in range(5) for r in first if r.seed == seed and (
+                    r.protocol, r.technique, r.density, r.retrain_fraction) == (protocol, technique, density, best)]
+            gaps = [a - b for a, b in zip(deltas["lr_rewinding"], deltas["fine_tuning"], strict=True)]
+            mean, reach = statistics.mean(gaps), 2.7764 * statistics.stdev(gaps) / 5**0.5
+            assert f"{signed(mean)} [{signed(mean - reach)}, {signed(mean + reach)}]" in shown
+    twice = [(r.seed, r.delta - next(f.delta for f in first if replace(f, delta=0) == replace(r, stream=0, delta=0)))
+             for r in rows if r.stream == 1]
+    of_seeds = [statistics.mean(gap for s, gap in twice if s == seed) for seed in range(5)]
+    assert f"{statistics.stdev(of_seeds):.2f}" in shown
+    assert f"{signed(min(of_seeds))} to {signed(max(of_seeds))}" in shown
+
+
 def test_write_leaves_the_page_and_the_figures_and_says_where(tmp_path):
     (tmp_path / "study.json").write_text(json.dumps(SETTINGS))
     (tmp_path / "about.json").write_text("no json")
