@@ -37,7 +37,7 @@ def test_the_glossary_is_in_alphabetical_order_and_names_each_word_once():
 
 @pytest.mark.slow
 def test_the_site_is_built_without_a_warning_and_holds_every_lesson_with_its_pictures(tmp_path):
-    for needed in ("sphinx", "myst_nb", "furo"):
+    for needed in ("sphinx", "myst_nb", "furo", "latex2mathml"):
         if importlib.util.find_spec(needed) is None:
             pytest.skip(f"{needed} is not installed; the site is built with pip install -e '.[site]'")
     done = subprocess.run([sys.executable, LESSONS / "site" / "make.py", tmp_path / "site"], capture_output=True,
@@ -49,4 +49,6 @@ def test_the_site_is_built_without_a_warning_and_holds_every_lesson_with_its_pic
         assert "<img" in page, name
         assert "Open in Colab" in page, name
         assert "to do. The framework" in page, name         # as shipped: no answer is shown
+        assert "mathjax" not in page, name                  # formulas are there without a network
+    assert "<math" in (tmp_path / "site" / "lessons" / "05_sgd.html").read_text()
     assert "rewinding" in (tmp_path / "site" / "reference" / "retrain.html").read_text()

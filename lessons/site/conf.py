@@ -20,7 +20,9 @@ templates_path: list[str] = []
 
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
 myst_heading_anchors = 2
-# Formulas are rendered by the reader's browser from MathJax's own host; everything else of the site is in its folder.
+# Formulas are MathML, which browsers draw by themselves. Only the sliders of 00 to 02 are drawn by scripts that a
+# reader's browser fetches (Jupyter's own), and nothing moves them without a kernel.
+html_math_renderer = "mathml"
 
 nb_execution_mode = os.environ.get("MINIREWIND_SITE_RUN", "cache")
 nb_execution_cache_path = os.environ.get("MINIREWIND_SITE_CACHE", "")
@@ -72,5 +74,17 @@ def as_written(app, what, name, obj, options, lines):
     lines[:] = found
 
 
+def formula(translator, node):
+    """A formula as MathML, in its line or on a line of its own."""
+    from docutils import nodes
+    from latex2mathml.converter import convert
+
+    inline = isinstance(node, nodes.math)
+    drawn = convert(node.astext(), display="inline" if inline else "block")
+    translator.body.append(drawn if inline else f'<div class="math">{drawn}</div>\n')
+    raise nodes.SkipNode
+
+
 def setup(app):
     app.connect("autodoc-process-docstring", as_written)
+    app.add_html_math_renderer("mathml", (formula, None), (formula, None))
