@@ -657,6 +657,18 @@ class Course:
 
     # --- small things for the lessons' cells
 
+    @contextlib.contextmanager
+    def only_framework(self) -> Iterator[None]:
+        """Inside, nothing of the learner's runs: for measuring what the framework can do."""
+        learners = {target: (place(target).function, source) for target, source in mine.items()}
+        for target in learners:
+            take_back(target)
+        try:
+            yield
+        finally:
+            for target, (function, source) in learners.items():
+                put(target, function, source)
+
     def scale(self, **values):
         """The value for the scale of this session: smoke, laptop (the default) or gpu, as MINIREWIND_SCALE says."""
         scale = choose("scale", os.environ.get("MINIREWIND_SCALE", "laptop"), SCALES)

@@ -249,6 +249,19 @@ def test_a_kernel_that_only_python_runs_says_so(course):
     assert "not once Numba has compiled it" in answer(course, "kernels.cpu.relu", source)
 
 
+def test_for_a_measurement_only_the_framework_runs_and_then_the_answers_again(course):
+    taps = learn.place("kernels.loops.add_taps").framework
+    with learn.swapped("kernels.loops.add_taps", taps, "mine"), learn.swapped("optim.decayed", len, "mine too"):
+        with course.only_framework():
+            assert learn.mine == study.replaced == {}
+            assert optim.decayed is learn.place("optim.decayed").framework
+            assert learn.place("kernels.cpu.conv2d").function is learn.place("kernels.cpu.conv2d").framework
+        assert learn.mine == {"kernels.loops.add_taps": "mine", "optim.decayed": "mine too"}
+        assert optim.decayed is len
+        assert learn.place("kernels.cpu.conv2d").function is kernels.cpu.plain.conv2d
+    assert learn.mine == {}
+
+
 def test_a_target_that_does_not_exist_is_a_message():
     for target in ("tensor.Mull.backward", "nowhere.at_all", "kernels.cpu.conv3d", "tensor"):
         with pytest.raises(errors.Error, match="minirewind has no"):
