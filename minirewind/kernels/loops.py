@@ -88,8 +88,9 @@ def add_kept(x, weight, start, channel, tap, position, source, y):
             for entry in range(start[k], start[k + 1]):
                 p = source[q, tap[entry]]
                 if p >= 0:
+                    value, c = weight[position[entry]], channel[entry]    # inside they would be read for each image
                     for n in range(x.shape[2]):
-                        y[q, k, n] += weight[position[entry]] * x[p, channel[entry], n]
+                        y[q, k, n] += value * x[p, c, n]
 
 
 def dot_in_lanes(x, w, lanes):
