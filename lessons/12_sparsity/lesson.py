@@ -24,7 +24,7 @@ import numba
 import numpy as np
 
 import minirewind as mr
-from minirewind import learn, pictures
+from minirewind import pictures
 from minirewind.learn import exercise
 
 exercise.begin("12_sparsity")
@@ -35,7 +35,7 @@ exercise.begin("12_sparsity")
 # A convolution from the middle of a network: 128 images, 32 channels of 8 × 8, and 32 filters. We prune the filters by
 # lot. *Sparsity* is the share that is gone, one minus the density.
 #
-# **Predict:** how many times faster is the convolution of lesson 03 when 99 of 100 weights are 0?
+# **Predict:** how many times faster is the framework's convolution when 99 of 100 weights are 0?
 
 # %%
 prediction = None       # a number
@@ -45,7 +45,7 @@ def milliseconds(function, *arguments, times=None):
     """The fastest of some calls, after one that does not count."""
     function(*arguments)
     best = np.inf
-    for _ in range(times or exercise.scale(smoke=3, laptop=50)):
+    for _ in range(times or exercise.scale(smoke=10, laptop=50)):
         began = time.perf_counter()
         function(*arguments)
         best = min(best, 1000 * (time.perf_counter() - began))
@@ -61,8 +61,10 @@ place = (1, 1), (1, 1)                                              # stride and
 densities = [1.0, 0.5, 0.25, 0.1, 0.05, 0.02, 0.01]
 masks = {density: lot.random(filters.shape) < density for density in densities}
 
-dense = {density: milliseconds(cpu.conv2d, x, filters * mask, None, *place) for density, mask in masks.items()}
+with exercise.only_framework():                                     # its best, not your loops of lesson 03
+    dense = {density: milliseconds(cpu.conv2d, x, filters * mask, None, *place) for density, mask in masks.items()}
 exercise.reveal(prediction, round(dense[1.0] / dense[0.01], 1))
+pictures.bars({f"density {density}": took for density, took in dense.items()}, "milliseconds")
 
 # %% [markdown]
 # As good as nothing. Nobody told the loops that there is anything to leave out.
@@ -81,6 +83,10 @@ exercise.reveal(prediction, round(dense[1.0] / dense[0.01], 1))
 prediction = None       # two numbers, like (10, 10)
 
 exercise.reveal(prediction, (round(32 / (0.1 * 64), 1), round(32 / (0.1 * 32 + 1), 1)))
+
+# %% [markdown]
+# Count in bits, for each weight of the whole network. All of them: 32. With the places: 64, but only for a tenth, that
+# is 6.4. With the mask: 32 for a tenth, and 1 for each, that is 4.2. Here are 64 weights. Move the slider.
 
 # %%
 chance = lot.permutation(64).reshape(8, 8)
@@ -110,12 +116,13 @@ plt.show()
 
 # %% [markdown]
 # Where two lines cross is a *crossing point*: on one side the one way is better, on the other side the other. With the
-# places the file is smaller only below a density of one half. With the bits it is smaller nearly always.
+# places the file is smaller only below a density of one half. With the bits it is smaller up to 31/32. And look into
+# the lower left corner: below 1/32 the places win, for most of the bits only say that there is nothing.
 #
 # ### Exercise 1: packing
 #
-# `mask` and `weights` are flat vectors of equal length. Return two arrays: the bits, eight in a byte, and the kept
-# weights in their order. `np.packbits(mask)` makes the bytes, and fills up the last one with zeros.
+# `mask` and `weights` are flat vectors of equal length. Return two arrays: first the bits, eight in a byte, then the
+# kept weights in their order. `np.packbits(mask)` makes the bytes, and fills up the last one with zeros.
 
 # %%
 @exercise.implement("sparse.packed")
@@ -127,8 +134,8 @@ def packed(mask, weights):
 # %% [markdown]
 # ### Exercise 2: unpacking
 #
-# And back: the mask as an array of bool, and all weights, with 0 where nothing is kept. `np.unpackbits(bits,
-# count=size)` gives 0s and 1s, as many as you ask for.
+# And back: first the mask as an array of bool, then all weights, with 0 where nothing is kept, and of the type that the
+# values have. `np.unpackbits(bits, count=size)` gives 0s and 1s, as many as you ask for.
 
 # %%
 @exercise.implement("sparse.unpacked")
@@ -138,10 +145,15 @@ def unpacked(bits, values, size):
 
 
 # %% [markdown]
-# Now a real network: a small ResNet that learns to read the digits. It is pruned over the whole network to a tenth, as
-# in lesson 07, and written to a file, with your two functions.
+# Now a real network: a small ResNet (lesson 04) that learns to read the digits. It is pruned over the whole network, as
+# in lesson 07, and `mr.sparse.save` writes it to a file, with your `packed`. What it returns is the size of the file in
+# bytes.
+#
+# **Predict:** twenty times fewer weights. How many times smaller is the file?
 
 # %%
+prediction = None       # a number
+
 digits = mr.data.load("digits")
 
 
@@ -169,14 +181,25 @@ def pruned(density, method=None):
 folder = Path(tempfile.mkdtemp())
 sizes = {f"density {density}": mr.sparse.save(folder / "network.npz", pruned(density)) / 1000
          for density in (1.0, 0.5, 0.2, 0.1, 0.05)}
+exercise.reveal(prediction, round(sizes["density 1.0"] / sizes["density 0.05"], 1))
 pictures.bars(sizes, "kilobytes")
 
 # %% [markdown]
-# **Why is the last one not twenty times smaller than the first?** Not everything in a network can be pruned: batch
-# norm has two weights for each channel and two statistics, and the file has to say which network it is. In a network
-# as small as this one that is a good part of what is left.
+# **Why is the last one not twenty times smaller than the first?** Take it apart.
+
+# %%
+smallest = mr.nn.pack(pruned(0.05))
+bits, values = mr.sparse.packed(smallest.mask, smallest.weights)
+free = int((~smallest.prunable).sum())                              # what is never pruned
+pictures.bars({"kept weights": 4 * (len(values) - free), "one bit for each weight": len(bits),
+               "batch norm and bias": 4 * free, "running mean and variance": smallest.statistics.nbytes}, "bytes")
+
+# %% [markdown]
+# Only the first bar has become twenty times smaller. The bits are there however few weights are left. And not
+# everything in a network can be pruned: batch norm has two weights for each channel, and two statistics. (The rest of
+# the file says which network it is. And `save` squeezes all of it, as a zip file does, which makes it a little less.)
 #
-# Is it the same network that comes back?
+# Is it the same network that comes back? `mr.sparse.load` reads it, with your `unpacked`.
 
 # %%
 before = pruned(0.1)
@@ -189,7 +212,8 @@ print("equal masks:  ", np.array_equal(mr.nn.pack(before).mask, mr.nn.pack(after
 # ## 3. Milliseconds
 #
 # Your five loops of lesson 03 go through all filters, channels and taps. Now we want a loop over the **kept weights
-# only**. For that somebody must make a list of them, once for each mask:
+# only**. For that somebody must make a list of them, once for each mask. The framework's `sparse_entries` does, in two
+# orders: `by_output` for the convolution, `by_input` for the gradient of its images. The first one:
 
 # %%
 example = np.zeros((2, 2, 1, 3), bool)                              # 2 filters, 2 channels, 1 x 3 taps
@@ -208,20 +232,27 @@ print("position", position)
 #
 # ### Exercise 3: the loop over the kept weights
 #
-# Everything else is as in lesson 03, the table `source` with -1 in the padding, too. `weight` is flat here. For each
-# place and each filter: go through its entries, and add what they see, for all images.
+# Everything else is as in lesson 03:
+#
+# - `x` is the images, `(pixels, C, N)`, and `y` is `(places, K, N)`. **Add** to what is there.
+# - `source` is the table, `(places, taps)`: which pixel tap `t` sees at place `q`, or -1 in the padding.
+# - `weight` is flat here, all of the filters one after the other, the pruned ones too.
+# - `start`, `channel`, `tap` and `position` are the list. A *row* of it is a filter. (In the gradient of the images it
+#   is a channel. The loop is the same, so the docstring says "row".)
+#
+# For each place and each filter: go through its entries, and add what they see, for all images.
 
 # %%
 @exercise.implement("kernels.loops.add_kept")
 def add_kept(x, weight, start, channel, tap, position, source, y):
     """y[q, k, :] += weight * x[pixel, channel, :] for the kept weights of row k: entries start[k] to start[k + 1]."""
-    raise NotImplementedError           # four loops, an if, one or two lines inside
+    raise NotImplementedError           # four loops, an if, two lines inside
 
 
 # %% [markdown]
 # **Predict:** at which density does a loop over the kept weights become faster than the dense convolution? At 0.9? At
-# 0.5? At 0.1? The dense one is the framework's best: it holds sums in registers, and it needs fewer than half of the
-# multiplications (lesson 12b).
+# 0.5? At 0.1? Both are the framework's best. Both hold their sums in registers, and the dense one gets along with a
+# quarter of the multiplications (lesson 12b).
 
 # %%
 prediction = None       # a number between 0 and 1
@@ -230,13 +261,13 @@ source = mr.kernels.cpu.convolution.taps(8, 8, (3, 3), *place)
 pixels = x.transpose(2, 3, 1, 0).reshape(64, 32, 128)
 mine = mr.kernels.loops.add_kept
 mine = mine if hasattr(mine, "py_func") else numba.njit(fastmath={"contract"})(mine)        # yours is compiled already
-own = learn.place("kernels.cpu.sparse_conv2d").framework
 loop, kernel = {}, {}
 for density, mask in masks.items():
     entries = cpu.sparse_entries(mask)
     y = np.zeros((64, 32, 128), np.float32)
     loop[density] = milliseconds(mine, pixels, filters.ravel(), *entries.by_output, source, y, times=3)
-    kernel[density] = milliseconds(own, x, filters, None, entries, *place)
+    with exercise.only_framework():
+        kernel[density] = milliseconds(cpu.sparse_conv2d, x, filters, None, entries, *place)
 
 
 def crossing(sparse):
@@ -259,15 +290,21 @@ axis.legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
-# The sparse lines fall with the density, the dense one does not. On this computer they cross at the dotted line. That
-# is far to the right of where most people guess, and there are two reasons:
+# The sparse lines fall with the density, the dense one does not. On this computer the framework's two kernels cross at
+# the dotted line. Why so far to the right?
 #
-# - A kept weight costs more than a weight in a full array. Its entry has to be read, and the image it needs has to be
+# - A kept weight costs more than a weight in a full array. Its entry has to be read, and the pixel it needs has to be
 #   fetched from anywhere, while the dense kernel knows what comes next.
 # - The dense way is *good*. It has been made faster for decades, with tricks that need full arrays.
 #
-# **Sparsity must first make up for what it costs.** This is why pruned networks often bring nothing: on a graphics
-# card, with libraries that are good at dense products, the crossing point mostly lies further to the right still.
+# **Sparsity must first make up for what it costs.** This is why pruned networks often bring nothing: the better the
+# dense kernel of a machine, the more must be gone before leaving out pays at all.
+#
+# **And the orange line, the plain loop?** There `weight[position[entry]]` and `channel[entry]` are the same for all
+# images. You know that. The compiler does not. For all it knows, `y` lies in the same memory as `weight` and `channel`,
+# and each sum that is stored may have changed them. So if you write them in the innermost loop they are fetched again
+# for every image, and the images are taken one by one, not in rows. Give them two names before that loop begins. (Have
+# you done so? Then put them back inside, run the two cells again, and look at the orange line.)
 #
 # The framework decides anew for each convolution, by a rule that was measured like this:
 
@@ -281,7 +318,8 @@ for density in densities:
 #
 # How much work is in a network? One counts its multiplications. A weight of a filter is used once for every place of
 # the window, so it costs $P \cdot Q$ of them. Early in a network the maps are large, later they are small (and there
-# are more channels).
+# are more channels). To count them, `mr.sparse.trace` sends an image through the network and takes down the list of
+# its operations.
 #
 # **Predict:** which tenth of the weights is cheaper to keep: a tenth of *each layer*, or the tenth that is largest over
 # the *whole network*?
@@ -320,19 +358,21 @@ axes[1].set(xlabel="convolution", ylabel="multiplications", title="what one weig
 plt.show()
 
 # %% [markdown]
-# The mask over the whole network keeps most in the first convolutions, and in small ones. And in the first ones each
-# weight costs most. **The same density, and more work.** That mask is the better one for the accuracy, you have seen it
-# in lesson 07. Now you see its price.
+# The mask over the whole network keeps most in the first convolutions, and in small ones. (Numbers 1, 4 and 7 have
+# filters of 1 × 1, on the short way past two others.) And in the first ones each weight costs most. **The same density,
+# and more work.** That mask is the better one for the accuracy, you have seen it in lesson 07. Now you see its price.
 #
 # And the milliseconds? `sparse.compile` makes a fast program of a network: batch norm is folded into the filters, and
-# weights that are gone are left out.
+# weights that are gone are left out. **Predict:** the network with a tenth of its weights, how many times faster is it
+# with 128 images? And with one?
 
 # %%
 many, one = digits.test.images[:128], digits.test.images[:1]
 rows = {}
-for name, each in choices.items():
-    program = mr.sparse.compile(each, one)
-    rows[name] = (100 * total[name] / total["all weights"], milliseconds(program, many), milliseconds(program, one))
+with exercise.only_framework():
+    for name, each in choices.items():
+        program = mr.sparse.compile(each, one)
+        rows[name] = (100 * total[name] / total["all weights"], milliseconds(program, many), milliseconds(program, one))
 print(f"{'':24}{'multiplications':>16}{'128 images':>14}{'1 image':>12}")
 for name, (percent, batch, single) in rows.items():
     print(f"{name:24}{percent:14.0f} %{batch:11.2f} ms{single:9.3f} ms")
@@ -348,7 +388,8 @@ for name, (percent, batch, single) in rows.items():
 # ## What you built
 #
 # - `packed`, `unpacked`: the file of a pruned network, one bit for each weight and four bytes for each kept one.
-# - `add_kept`: a convolution that does only what is left to do, in training too.
+# - `add_kept`: a convolution that does only what is left to do. Where the framework takes the kept weights, it takes
+#   your loop now, in training too. (`exercise.reset("kernels.loops.add_kept")` gives the work back.)
 #
 # And you measured three different answers to *how much smaller is it?* Weights, bytes, milliseconds.
 

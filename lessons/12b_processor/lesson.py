@@ -43,15 +43,15 @@ print(lanes, "lanes,", mr.kernels.cpu.simd.REGISTERS, "registers (places for one
 # sixteenth) product. At the end they are folded in half, and again, until one is left.
 
 # %%
-def draw(lanes_log2):
-    return pictures.halving([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16][: 2**lanes_log2])
+def draw(foldings):
+    return pictures.halving(range(1, 2**foldings + 1))
 
 
-pictures.slide(draw, lanes_log2=(0, 4, 3))
+pictures.slide(draw, foldings=(0, 4, 3))
 
 # %% [markdown]
 # **Predict:** 1,000 products, 8 lanes. How many additions come one after the other, in the plain loop and with lanes?
-# (Count the steps, not the numbers. The folding counts too.)
+# (Count the steps, not the numbers. Each folding is a step, too.)
 
 # %%
 prediction = None       # two numbers, like (1000, 1000)
@@ -59,10 +59,13 @@ prediction = None       # two numbers, like (1000, 1000)
 exercise.reveal(prediction, (1000, 1000 // 8 + 3))
 
 # %% [markdown]
+# All lanes take in a product at once: 125 steps. Then 8 lanes become 4, 2, 1: three more.
+#
 # ### Exercise 1: a sum in lanes
 #
-# Write what the processor does, in NumPy: an array of `lanes` sums, which takes in `lanes` products at a time. If the
-# length is no multiple of `lanes`, some products are left over at the end. Then fold. (`lanes` is a power of two.)
+# Write what the processor does, in NumPy: an array of `lanes` sums, of the same type as `x`, which takes in `lanes`
+# products at a time. If the length is no multiple of `lanes`, some products are left over at the end; they count, too.
+# Then fold, the second half of the lanes onto the first, until one is left. (`lanes` is a power of two: 1, 2, 4, 8 ...)
 
 # %%
 @exercise.implement("kernels.loops.dot_in_lanes")
@@ -81,10 +84,12 @@ for count in (1, 4, 8, 16):
 
 # %% [markdown]
 # **The results differ a little.** Numbers of 32 bits are rounded after each addition, and another order rounds
-# otherwise. So a compiler is not allowed to do this by itself: it must give what you have written, to the last bit.
-# One has to permit it. In Numba that is `fastmath={"reassoc"}`: sums may be put together in another way.
+# otherwise. (And the more lanes, the better, here at least: each sum is shorter.) So a compiler is not allowed to do
+# this by itself: it must give what you have written, to the last bit. One has to permit it. In Numba that is
+# `fastmath={"reassoc"}`: sums may be put together in another way. With `"contract"`, which you know from lesson 03, a
+# product and a sum may be one instruction: the FMA.
 #
-# **Predict:** how many times faster is the second one?
+# **Predict:** the plain loop, compiled without this permission and with it. How many times faster is it with it?
 
 # %%
 prediction = None       # a number
@@ -136,6 +141,11 @@ print("as it is written:     ", arithmetic(strict))
 print("sums may be reordered:", arithmetic(free))
 
 # %% [markdown]
+# There is one product in your loop. Why more of them in the program? The compiler has *unrolled* the loop: it wrote the
+# inside out several times, so that it need not ask after each product whether that was the last one. What works on
+# single numbers in the second program is for what is left over at the end, and for the last folding.
+
+# %% [markdown]
 # ## 2. Fetching is dear
 #
 # In your `add_taps` of lesson 03, each product took its `y` from memory, added to it and wrote it back. Two fetches and
@@ -146,7 +156,7 @@ print("sums may be reordered:", arithmetic(free))
 # stay where they are.
 #
 # **Predict:** with 16 registers, which tile does the most FMAs for each fetch? It needs `rows * columns` registers for
-# the sums, one for each column, and one for a weight.
+# the sums, one for each column, and one for a weight. It fetches `rows + columns` times and does `rows * columns` FMAs.
 
 # %%
 prediction = None       # two numbers, rows and columns, like (2, 2)
@@ -163,7 +173,8 @@ def picture_of_tiles(registers):
     axis = plt.figure(figsize=(4.6, 4), layout="constrained").gca()
     shown = axis.imshow(ratio, cmap="viridis", origin="lower", extent=(0.5, 6.5, 0.5, 8.5), aspect="auto")
     plt.colorbar(shown, label="FMAs for each fetch")
-    axis.set(xlabel="columns: vectors of images", ylabel="rows: filters", title=f"{registers} registers")
+    axis.set(xlabel="columns: vectors of images", ylabel="rows: filters",
+             title=f"{registers} registers (white: too few)")
     plt.show()
 
 
@@ -175,7 +186,8 @@ print("the framework's tile here:", mr.kernels.cpu.simd.ROWS, "x", mr.kernels.cp
 # %% [markdown]
 # (It is not always the best one in this picture. The columns should also fill whole cache lines, and the filters come
 # in multiples of 4.) This is the heart of the framework's kernel, in
-# `minirewind/kernels/cpu/convolution.py`. `outer_product` is one step of the tile:
+# `minirewind/kernels/cpu/convolution.py`, a little shortened. `constant_rows` begins the tile with the bias,
+# `outer_product` is one step of it, and `store_rows` writes it to `y` when all is done:
 #
 # ```python
 # tile = constant_rows(ROWS, COLUMNS, filters, block * filters.shape[1] * ROWS)
@@ -189,6 +201,31 @@ print("the framework's tile here:", mr.kernels.cpu.simd.ROWS, "x", mr.kernels.cp
 #
 # The same five loops as yours. Only the inner ones work on a piece of the result that never leaves the processor.
 #
+# **Predict:** the same multiplications on the same memory, one core. How many times faster are they with tiles in
+# registers?
+
+# %%
+prediction = None       # a number
+
+mr.kernels.set_threads(1)
+images = lot.standard_normal((16, 16, 32, 128), np.float32).transpose(3, 2, 0, 1)              # (128, 32, 16, 16)
+weight = lot.standard_normal((32, 32, 3, 3), np.float32)
+kernels = mr.kernels.cpu.convolution
+planes = mr.kernels.cpu.layout.planes(images)                       # (256, 32, 128): pixels, channels, images
+table = kernels.taps(16, 16, (3, 3), (1, 1), (1, 1))                # (256, 9): which pixel does a tap see?
+packed = kernels.pack(weight, None, False)                          # four filters side by side, as a tile wants them
+plain = mr.kernels.loops.add_taps                                   # yours, if you have written it
+plain = plain if hasattr(plain, "py_func") else numba.njit(fastmath={"contract"})(plain)
+result = np.zeros((256, 32, 128), np.float32)
+
+ways = {"five loops (lesson 03)": lambda: plain(planes, weight.reshape(32, 32, 9), table, result),
+        "tiles in registers": lambda: kernels.convolve(planes, packed, table, 32)}
+times = exercise.scale(smoke=2, laptop=20)
+took = {name: microseconds(way, times=times) / 1000 for name, way in ways.items()}
+exercise.reveal(prediction, round(took["five loops (lesson 03)"] / took["tiles in registers"], 1))
+pictures.bars(took, "milliseconds")
+
+# %% [markdown]
 # ## 3. Fewer multiplications
 #
 # And now a miracle. A filter of 3 taps, on a line of 4 pixels, makes 2 results:
@@ -216,14 +253,16 @@ print("directly:          ", d[:3] @ g, d[1:] @ g)
 # window is a few additions, four multiplications, a few additions. Write the second result out on paper and see how
 # everything else cancels.
 #
-# Shmuel Winograd found the least number for each case. The framework uses the one with 4 results of 3 taps on 6 pixels,
-# in both directions: a window of 6 × 6 pixels gives 4 × 4 results. Directly these are $16 \cdot 9 = 144$
-# multiplications, **Winograd**'s way has $6 \cdot 6 = 36$. With three small matrices it is one line:
+# Shmuel Winograd found the least number for each case: as many as there are results and taps, less one. Here that is
+# 2 + 3 - 1 = 4. The framework uses 4 results of 3 taps, so 6 products, on 6 pixels. And it does so in both directions:
+# a window of 6 × 6 pixels gives 4 × 4 results. Directly these are $16 \cdot 9 = 144$ multiplications, by **Winograd**
+# they are $6 \cdot 6 = 36$. With three small matrices it is one line:
 #
 # $$Y = A' \, [\, (G g G') * (B' d B) \,] \, A$$
 #
-# $B'$ spreads the pixels $d$, $G$ spreads the filter $g$, both become 6 × 6. They are multiplied **entry by entry**,
-# and $A'$ gathers 4 × 4 results.
+# (The dash turns a matrix round, `.T` in NumPy.) $B'$ spreads the pixels $d$, $G$ spreads the filter $g$, both become
+# 6 × 6: from the left their columns, from the right their rows. They are multiplied **entry by entry**, and $A'$
+# gathers 4 × 4 results.
 
 # %%
 def own_scale(arrays):
@@ -236,14 +275,14 @@ pictures.images(own_scale([loops.SPREAD, loops.FILTER, loops.GATHER]), ["B'", "G
 print(loops.SPREAD)
 
 # %% [markdown]
-# Look at the numbers in $B'$: 0, 1, 2, 4, 5. A multiplication with these is an addition or two. So only the product
-# in the middle counts.
+# Look at the numbers in $B'$: 0, 1, 2, 4, 5. A multiplication with these is a doubling or two and an addition. So only
+# the product in the middle counts.
 #
 # ### Exercise 2: a tile
 #
-# The matrices are there for you: `SPREAD` is $B'$ (6 × 6), `FILTER` is $G$ (6 × 3), `GATHER` is $A'$ (4 × 6). `pixels`
-# may be a whole stack of windows, `(..., 6, 6)`, and `weight` a stack of filters: `@` works on the last two
-# dimensions by itself.
+# The matrices are there for you, by these names: `SPREAD` is $B'$ itself (6 × 6), so $B$ is `SPREAD.T`. `FILTER` is $G$
+# (6 × 3), `GATHER` is $A'$ (4 × 6). `pixels` may be a whole stack of windows, `(..., 6, 6)`, and `weight` a stack of
+# filters: `@` works on the last two dimensions by itself. (`.T` does not: it turns round all of them.)
 
 # %%
 @exercise.implement("kernels.loops.winograd_tile")
@@ -271,37 +310,47 @@ print("largest difference:", abs(tile - direct).max())
 #
 # With many channels it gets better still: the sum over the channels can be taken *in the middle*, before gathering. So
 # for each of the 36 entries there is a matrix product of filters and channels, and gathering is done once. That is
-# `kernels/cpu/winograd.py`. And does it pay? This is a whole convolution, the framework's two kernels, on one core:
+# `kernels/cpu/winograd.py`. And does it pay? The same convolution as in section 2, by the framework's Winograd kernel:
 
 # %%
-mr.kernels.set_threads(1)
-images = lot.standard_normal((16, 16, 32, 128), np.float32).transpose(3, 2, 0, 1)              # (128, 32, 16, 16)
-weight = lot.standard_normal((32, 32, 3, 3), np.float32)
-kernels = mr.kernels.cpu.convolution
-planes, packed = mr.kernels.cpu.layout.planes(images), kernels.pack(weight, None, False)
-table = kernels.taps(16, 16, (3, 3), (1, 1), (1, 1))
 arguments = planes, packed, False, (16, 16), (1, 1), 32
-winograd = learn.place("kernels.cpu.winograd.convolve").framework       # also where yours has taken its place
-both = {"directly, tiles in registers": lambda: kernels.convolve(planes, packed, table, 32),
-        "Winograd": lambda: winograd(*arguments)}
-pictures.bars({name: microseconds(function, times=exercise.scale(smoke=2, laptop=20)) / 1000
-               for name, function in both.items()}, "milliseconds")
-direct, ours = (function() for function in both.values())
-now = mr.kernels.cpu.winograd.convolve(*arguments)                      # yours, once exercise 2 passes
-for name, result in (("Winograd, the framework's:", ours), ("Winograd, what runs now:  ", now)):
-    print(name, "differs by", np.linalg.norm(result - direct) / np.linalg.norm(direct))
+with exercise.only_framework():
+    took["Winograd"] = microseconds(lambda: mr.kernels.cpu.winograd.convolve(*arguments), times=times) / 1000
+    results = {"tiles in registers:       ": kernels.convolve(planes, packed, table, 32),
+               "Winograd, the framework's:": mr.kernels.cpu.winograd.convolve(*arguments)}
+    exact = mr.functional.conv2d(images[:4].astype(float), weight.astype(float), padding=1).numpy()     # 64 bits
+results["Winograd, what runs now:  "] = mr.kernels.cpu.winograd.convolve(*arguments)    # yours, once exercise 2 passes
+pictures.bars(took, "milliseconds")
+exact = exact.transpose(2, 3, 1, 0).reshape(256, 32, 4)                 # as the others lie in memory
+for name, y in results.items():
+    print(name, f"off by {np.linalg.norm(y[:, :, :4] - exact) / np.linalg.norm(exact):.1e}")
 
 # %% [markdown]
-# The difference is larger than that of a mere other order: spreading makes numbers larger, and gathering subtracts
-# them again, and what was rounded in between stays. A few millionths do no harm to a network. With larger tiles it
-# would be more, and that is why nobody uses tiles of 8.
+# Winograd's way is off by several times as much as the direct one: spreading makes numbers larger, gathering subtracts
+# them again, and what was rounded in between stays. (Yours is nearer, once it runs: the three matrices have 64 bits, so
+# NumPy does everything in between with 64.) A few millionths do no harm to a network. Larger windows would need fewer
+# products still, but the numbers in their matrices grow, and the error with them. So one stops soon.
 #
+# And what runs in your networks from now on?
+
+# %%
+if "kernels.loops.add_taps" in learn.mine:
+    print("Your add_taps of lesson 03: every convolution goes through it, and none is left for Winograd.")
+elif "kernels.loops.winograd_tile" in learn.mine:
+    print("Your tile, wherever the framework would take Winograd's way; in NumPy, and so slowly.")
+else:
+    print("The framework's own kernels.")
+
+# %% [markdown]
 # ## What you built
 #
 # - `dot_in_lanes`: how a processor with vectors adds up, and why the last digits depend on it.
 # - `winograd_tile`: a 3 × 3 filter on 16 places with 36 products in place of 144. Where the framework would take its
-#   own Winograd kernel, it takes your tile now (in NumPy; `exercise.reset("kernels.loops.winograd_tile")` makes it fast
-#   again).
+#   own Winograd kernel, it takes your tile now.
+#
+# Your `add_taps` of lesson 03 comes first: while it is there, nobody asks for a tile. To see the tile at work in a
+# network, give the other back with `exercise.reset("kernels.loops.add_taps")`. And before the next lesson
+# `exercise.reset("kernels.loops.winograd_tile")` makes everything fast again. (Keep copies. They are good.)
 
 # %%
 exercise.status("12b")
