@@ -45,7 +45,7 @@ def milliseconds(function, *arguments, times=None):
     """The fastest of some calls, after one that does not count."""
     function(*arguments)
     best = np.inf
-    for _ in range(times or exercise.scale(smoke=10, laptop=50)):
+    for _ in range(times or exercise.scale(smoke=10, laptop=100)):
         began = time.perf_counter()
         function(*arguments)
         best = min(best, 1000 * (time.perf_counter() - began))
@@ -67,7 +67,8 @@ exercise.reveal(prediction, round(dense[1.0] / dense[0.01], 1))
 pictures.bars({f"density {density}": took for density, took in dense.items()}, "milliseconds")
 
 # %% [markdown]
-# As good as nothing. Nobody told the loops that there is anything to leave out.
+# As good as nothing. Nobody told the loops that there is anything to leave out. (Where the bars differ, the computer
+# had something else to do meanwhile.)
 #
 # ## 2. Bytes
 #

@@ -260,7 +260,7 @@ print("directly:          ", d[:3] @ g, d[1:] @ g)
 #
 # $$Y = A' \, [\, (G g G') * (B' d B) \,] \, A$$
 #
-# (The dash turns a matrix round, `.T` in NumPy.) $B'$ spreads the pixels $d$, $G$ spreads the filter $g$, both become
+# (The prime turns a matrix round, `.T` in NumPy.) $B'$ spreads the pixels $d$, $G$ spreads the filter $g$, both become
 # 6 × 6: from the left their columns, from the right their rows. They are multiplied **entry by entry**, and $A'$
 # gathers 4 × 4 results.
 
