@@ -26,7 +26,10 @@ def compare(options) -> None:
     """Run the comparison, print the table, draw the figures, write the page."""
     from tqdm import tqdm
 
-    wanted = study.made(settings(options, options.study), options.study or "")
+    chosen, origin = settings(options, options.study), options.study or ""
+    if origin and chosen != study.read_settings(origin):
+        origin = f"{origin} with the options given"
+    wanted = study.made(chosen, origin)
     folder = Path(options.out or f"results/{Path(options.study or 'compare').stem}")
     workers = options.workers
     if workers is None:
@@ -48,8 +51,8 @@ def compare(options) -> None:
                          only=options.only, retry_failed=options.retry_failed, tracker=options.tracker)
     except study.Incomplete as told:
         rows, failure = told.rows, told
+    print(report.table(rows))
     if rows:
-        print(report.table(rows))
         tell_emptied(f"{name} (in {count} runs)" for name, count in study.emptied(folder).items())
         about.note(folder, len(rows), device=options.device, workers=workers, train_images=len(wanted.load().train))
         tell_page(page.write(rows, folder, options.measure))
@@ -147,7 +150,8 @@ def learn_about(options) -> None:
 
     def named() -> str:
         if options.name is None:
-            raise Error(f"minirewind learn {options.action}: which one? e.g. {next(iter(exercise.exercises))}")
+            raise Error(f"learn {options.action} needs the name of an exercise, such as "
+                        f"{next(iter(exercise.exercises))}; minirewind learn lists them")
         return options.name
 
     exercise.load()
@@ -193,6 +197,8 @@ class Help(argparse.HelpFormatter):
     """The default behind each option that has one."""
 
     def _get_help_string(self, action):
+        if action.default is True:
+            return f"{action.help} (true)"                              # as it is typed
         return action.help if action.default in (None, False, argparse.SUPPRESS) else f"{action.help} (%(default)s)"
 
 
@@ -242,8 +248,9 @@ def parser() -> Parser:
              "iterative_fractions": "the same for iterative runs alone"}
     for name, kind in study.AXES.items():
         option(new, name.replace("_", "-"), kinds[kind], helps[name], nargs="+")
-    new.add_argument("--noise", action="store_true", default=None, help="run one run of each seed a second time")
-    option(new, "workers", int, "processes side by side, as many as cores; on a GPU runs in one, 8")
+    new.add_argument("--noise", action="store_true", default=None,
+                     help="run one run of each seed a second time, on other batches, to see what chance does")
+    option(new, "workers", int, "how many runs side by side; if none is given, as many as there are cores, on a GPU 8")
     option(new, "measure", yes_or_no, "time the pruned networks at the end", default=True)
     option(new, "tracker", str, "wandb, trackio, or package.module:object: is told every run that finishes")
     option(new, "dask", str, "run on a Dask scheduler: tcp://host:port, or its scheduler file")

@@ -16,7 +16,11 @@ from .train import State
 
 def write_atomically(path: Path, content: bytes) -> None:
     """The file is the old one or the new one, whole, whatever happens."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as reason:
+        reason.filename = str(path)             # not the temporary name, which nobody has heard of
+        raise
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

@@ -654,6 +654,8 @@ class Course:
             mark = {"solved": "✓", "not yet": "~", "to do": "·"}[each["state"]]
             more = [f"{each['hints']} of 3 hints"] * bool(each["hints"]) + ["solution seen"] * each["gave_up"]
             print(f"  {mark} {each['target']:32} {each['state']:8} {', '.join(more)}".rstrip())
+        if not lesson:
+            choose("lesson", only, {each["lesson"] for each in self.states()})
 
     # --- small things for the lessons' cells
 

@@ -16,6 +16,7 @@ import numpy as np
 from . import about, export, files, kernels, models, nn, report, sparse
 from .kernels import process
 from .report import Row
+from .study import methods
 
 IMAGES = (1, 128)       # how many images at once
 CELLS = 4               # so many compressions of each panel are measured
@@ -115,11 +116,13 @@ def milliseconds(programs: Mapping[str, Callable[[np.ndarray], Any]], images: np
 def run_of(row: Row, folder: Path, steps: int) -> Path | None:
     """The folder of the run that a row is about; None where its state is not there (or is another run's)."""
     kind = "one_shot" if row.round == 1 else f"iterative-round{row.round}"
-    pattern = f"seed{row.seed}-{row.technique}-t{round(row.retrain_fraction * steps)}-{kind}-*"
+    pattern = f"seed{row.seed}-{methods.short(row.technique)}-t{round(row.retrain_fraction * steps)}-{kind}-*"
     for path in sorted(folder.glob(f"runs/{pattern}/run.json")):
         try:
             summary = json.loads(path.read_text())
-            same = (abs(summary["accuracy"] - row.accuracy) < 1e-3 and summary["settings"]["pruning"] == row.pruning
+            settings = summary["settings"]
+            same = (abs(summary["accuracy"] - row.accuracy) < 1e-3
+                    and all(settings[name] == getattr(row, name) for name in ("technique", "pruning", "stream"))
                     and abs(1 / summary["density"] / row.compression - 1) < 1e-3)
         except (OSError, ValueError, KeyError, TypeError):
             continue

@@ -36,6 +36,9 @@ class Recipe:
             raise Error(f"a recipe needs 0 <= momentum < 1 (above 0 with nesterov) and a weight decay from 0, "
                         f"got {self.momentum} and {self.weight_decay}")
         choose("schedule", self.schedule, optim.SCHEDULES)
+        for kind, names in ((int, ("steps", "batch_size")), (float, ("rate", "momentum", "weight_decay"))):
+            for name in names:                                  # so that 1 and 1.0 are one recipe, with one hash
+                object.__setattr__(self, name, kind(getattr(self, name)))
 
     def rates(self) -> optim.Schedule:
         """The learning-rate schedule: a function of the step."""

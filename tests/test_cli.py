@@ -84,6 +84,26 @@ def test_a_mistake_in_a_study_file_names_the_file_and_the_setting(content, said,
     assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
 
 
+def test_a_mistake_in_the_options_is_not_laid_at_the_study_files_door(tmp_path, capsys):
+    (tmp_path / "mine.toml").write_bytes(b"\xef\xbb\xbfrounds = [3]\n")          # as Windows writes it
+    assert run("compare", tmp_path / "mine.toml", "--rounds", 0) == 2
+    assert f"{tmp_path / 'mine.toml'} with the options given: rounds are (0,)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["compare", "prune --density 0.5"])
+def test_a_folder_that_is_refused_is_left_as_it_was(command, tmp_path, capsys):
+    (tmp_path / "study.json").write_text("[1")
+    assert run(*command.split(), "--recipe.steps", 20, "--workers" if command == "compare" else "--seed", 1,
+               "--out", tmp_path) == 2
+    assert "study.json cannot be read" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["study.json"]
+
+
+def test_where_no_run_is_finished_that_is_said(tmp_path, capsys):
+    assert run("compare", "--out", tmp_path, *QUICK, "--only", "seed0-dense-0") == 0
+    assert "No pruned run is finished yet." in capsys.readouterr().out
+
+
 def test_a_dry_run_says_what_would_be_run_and_writes_nothing(tmp_path, capsys):
     assert run("compare", "--out", tmp_path / "out", "--dry-run", *QUICK) == 0
     out = capsys.readouterr().out
@@ -100,7 +120,7 @@ def test_a_failed_run_gives_exit_code_1_after_the_table(tmp_path, capsys, monkey
     assert run(*command, "own_broken:own") == 1
     captured = capsys.readouterr()
     assert "learning-rate rewinding" in captured.out
-    assert "seed0-own-t18-one_shot-1.25x: ValueError: no" in captured.err
+    assert "seed0-own-t18-one_shot-1.25x and 1 more: ValueError: no" in captured.err
 
 
 def test_prune_ends_at_the_density_and_saves_the_network(tmp_path, capsys):
@@ -130,6 +150,10 @@ def test_prune_ends_at_the_density_and_saves_the_network(tmp_path, capsys):
     ("compare --protocols iterative --techniques reinitialize", "one-shot only"),
     ("compare --network numpy:sum", "cannot be called"),
     ("compare --workers 0", "workers"),
+    ("compare --workers -3 --dry-run", "workers"),
+    ("compare --rounds 5000", "from 1 to 100"),
+    ("learn hint", "learn hint needs the name of an exercise"),
+    ("learn status 99", "unknown lesson"),
     ("compare --device tpu", "cpu"),
     ("compare --recipe.step 5", "--recipe.steps"),
     ("compare --recipe.nesterov maybe", "true or false"),
@@ -140,7 +164,7 @@ def test_prune_ends_at_the_density_and_saves_the_network(tmp_path, capsys):
     ("prune", "density"),
     ("prune --density 1.5", "(0, 1]"),
     ("prune --max-drop -1", "max_drop"),
-    ("report nowhere", "nowhere"),
+    ("report nowhere", "nowhere/results.csv cannot be read (No such file or directory); expected a folder"),
     ("fetch mnst", "mnist"),
     ("compute", "compare"),
     ("", "compare"),

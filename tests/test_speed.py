@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -65,6 +66,18 @@ def test_a_speed_is_of_the_run_with_the_rows_accuracy(finished_networks):
     for row in rows:
         run = speed.run_of(row, folder, steps)
         assert json.loads((run / "run.json").read_text())["accuracy"] == pytest.approx(row.accuracy, abs=1e-3)
+
+
+def test_a_run_of_ones_own_technique_is_found_and_no_repeat_is_taken_for_it(tmp_path):
+    row = replace(run(0, "own_methods:mine", density=0.5), accuracy=97.0)
+    for stream in (1, 0):
+        folder = tmp_path / "runs" / f"seed0-mine-t405-one_shot-2.00x{'-stream1' * stream}-0"
+        folder.mkdir(parents=True)
+        (folder / "state.npz").touch()
+        (folder / "run.json").write_text(json.dumps({"accuracy": 97.0, "density": 0.5, "settings": {
+            "technique": row.technique, "pruning": row.pruning, "stream": stream}}))
+    assert speed.run_of(row, tmp_path, 450) == folder
+    assert speed.run_of(replace(row, technique="others:mine"), tmp_path, 450) is None
 
 
 def test_rows_without_their_states_are_not_measured(tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import datetime
 import json
 import sys
 
@@ -129,6 +130,19 @@ def test_the_names_of_runs_stay_what_they_are(tmp_path):
                      "seed0-fine_tuning-t450-iterative-round2-random_mask-1.56x-c435cfa7"]
 
 
+def test_a_number_is_the_same_setting_however_it_is_written(tmp_path):
+    whole = Graph(tiny(densities=(1,), retrain_fractions=(1,), protocols=("one_shot",)), 12)
+    written = Graph(tiny(densities=(1.0,), retrain_fractions=(1.0,), protocols=("one_shot",)), 12)
+    here = store.Store(tmp_path, {})
+    assert [here.path(node) for node in whole.nodes()] == [here.path(node) for node in written.nodes()]
+    assert repr(train.Recipe(12, 8, rate=1, momentum=0)) == repr(train.Recipe(12, 8, rate=1.0, momentum=0.0))
+
+
+def test_a_density_that_is_a_rounds_is_not_run_beside_it():
+    graph = Graph(tiny(rounds=(2, 3), densities=(0.64, 0.5), protocols=("one_shot",)), 12)
+    assert graph.targets("one_shot") == [(0.8**2,), (0.8**3,), (0.5,)]
+
+
 @pytest.mark.parametrize(("changes", "said"), [
     ({"techniques": ("lr_rewind",)}, "lr_rewinding"),
     ({"protocols": ("oneshot",)}, "one_shot"),
@@ -147,6 +161,11 @@ def test_the_names_of_runs_stay_what_they_are(tmp_path):
     ({"iterative_fractions": (0.0,)}, "above 0"),
     ({"noise": True, "protocols": ("paper_algorithm",)}, "noise repeats one-shot runs"),
     ({"seeds": True}, "seeds"),
+    ({"seeds": 20261125}, "seeds = [20261125] is that one seed"),
+    ({"rounds": (5000,)}, "from 1 to 100"),
+    ({"rounds": [[3, 6]]}, "expected whole numbers"),
+    ({"rounds": None}, "expected whole numbers"),
+    ({"retrain_fractions": datetime.date(2026, 11, 25)}, "expected numbers"),
 ])
 def test_a_study_that_cannot_be_run_is_refused_when_it_is_made(changes, said):
     with pytest.raises(Error) as refused:

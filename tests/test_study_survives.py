@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +14,9 @@ import numpy as np
 import pytest
 from small_study import states, tiny, without_seconds
 
-from minirewind import files, retrain, study, train
+from minirewind import files, models, retrain, study, train
 from minirewind.errors import Error
-from minirewind.study import store, work
+from minirewind.study import Node, store, work
 
 SCRIPT = """
 import sys
@@ -123,7 +124,8 @@ def test_a_folder_without_its_summary_is_made_anew_and_leftovers_are_cleared(fin
     (tmp_path / "runs" / ".writing-killed").mkdir()
     (tmp_path / "partial").mkdir(exist_ok=True)
     begun = [tmp_path / "runs" / ".writing-killed" / "state.npz", tmp_path / "partial" / ".seed0.npz.abcd_123",
-             tmp_path / ".study.json.abcd_123", tmp_path / ".results.csv.abcd_123"]
+             *(tmp_path / f".{name}.abcd_123" for name in ("study.json", "results.csv", "state.npz", "report.html",
+                                                           "about.json", "comparison.png", "times.svg"))]
     mine = tmp_path / ".gitignore.of_a_user"
     for path in (*begun, mine):
         path.write_text("half")
@@ -154,6 +156,47 @@ def test_a_damaged_state_is_named_and_not_used(finished, tmp_path, damage):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(Error, match=r"seed0-dense-12-.*cannot be read"):
         study.run(tiny(seeds=1), tmp_path, progress=False)
+
+
+def test_what_the_message_tells_to_delete_is_made_anew_even_if_it_is_the_dense_network(finished, tmp_path):
+    small = tiny(seeds=1, rounds=(1,), protocols=("one_shot",))
+    rows = study.run(small, tmp_path, progress=False)
+    shutil.rmtree(next(tmp_path.glob("runs/seed0-dense-12-*")))
+    assert without_seconds(study.run(small, tmp_path, progress=False)) == without_seconds(rows)
+
+
+def test_of_two_workers_on_one_run_neither_deletes_what_the_other_has_finished(tmp_path, monkeypatch):
+    here, node, deleted = store.Store(tmp_path, {}), Node(0, 12), []
+    state = train.State.copy(models.build("resnet8-2", input_shape=(1, 4, 4), classes=3))
+    rmtree = shutil.rmtree
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **more: deleted.append(path) or rmtree(path, **more))
+    for worker in ("the faster", "the slower"):
+        here.save(node, state, {"by": worker})
+    assert here.path(node) not in deleted
+    assert json.loads((here.path(node) / "run.json").read_text()) == {"by": "the faster"}
+    (here.path(node) / "run.json").unlink()
+    here.save(node, state, {"by": "whoever comes after a folder without its summary"})
+    assert here.done(node)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [here.path(node).name]
+
+
+def test_a_run_that_failed_begins_anew_and_not_where_it_had_come_to(tmp_path):
+    here, node = store.Store(tmp_path, {}), Node(0, 12)
+    here.save_partial(node, train.State.copy(models.build("resnet8-2", input_shape=(1, 4, 4), classes=3)), [])
+    here.note_progress(node, 3)
+    here.save_failure(node, "it broke", "Traceback")
+    assert here.partial(node) == (None, [])
+    assert [path.name for path in (tmp_path / "partial").iterdir()] == []
+
+
+def test_many_failures_are_told_in_a_few_lines(finished, tmp_path):
+    wanted = tiny(seeds=30)
+    b = work.bench(work.job_of(wanted, tmp_path, "cpu"))
+    runs = [node for node in b.graph.nodes() if node.technique]
+    message = study.told(b, {node: f"kind {i % 50} " + "x " * 400 for i, node in enumerate(runs)}, runs)
+    assert message.startswith(f"{len(runs)} failed")
+    assert len(message.splitlines()) <= 8
+    assert max(map(len, message.splitlines())) < 400
 
 
 def test_a_damaged_study_file_is_an_error_and_nothing_is_written(finished, tmp_path):
@@ -233,7 +276,7 @@ def test_a_run_that_fails_leaves_a_record_and_the_others_are_finished(fragile, t
         study.run(wanted, tmp_path / "out", progress=False)
     assert str(told.value).splitlines() == [
         "2 failed, 1 that need what failed were left out; all other runs are finished:",
-        "seed0-breaks-t6-one_shot-1.25x: it broke at step 3", "seed0-breaks-t6-one_shot-1.56x: it broke at step 3",
+        "seed0-breaks-t6-one_shot-1.25x and 1 more: it broke at step 3",
         f"{tmp_path / 'out' / 'failed'} holds the details; --retry-failed tries them again"]
     assert [(row.technique, row.round) for row in told.value.rows] == [("lr_rewinding", i) for i in (1, 1, 1, 2)]
     assert study.read_results(tmp_path / "out" / "results.csv") == told.value.rows

@@ -9,6 +9,7 @@ folder is there is not run again.
 import contextlib
 import dataclasses
 import json
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ from .store import replaced
 __all__ = ["AXES", "PROTOCOLS", "PRUNING", "TECHNIQUES", "Graph", "Incomplete", "Node", "Plan", "Row", "Study",
            "emptied", "made", "one_shot_runs", "plan", "prune_to_target", "read", "read_results", "read_settings",
            "replaced", "run"]
+
+
+TOLD = 5            # so many kinds of failures are told one by one
 
 
 class Incomplete(Error):
@@ -54,8 +58,7 @@ def run(study: Study, folder, workers: int = 1, device: str = "cpu", progress: b
     A run that fails does not stop the others. At the end `Incomplete` is raised, and says which failed and why. They
     are not tried again but with `retry_failed`.
     """
-    if workers < 1:
-        raise Error(f"workers is {workers}; expected at least one")
+    driver.check_workers(workers)
     together = 1 if dask or kernels.backend(device).immediate else workers
     workers = workers if together == 1 else 1
     elsewhere = workers > 1 or dask is not None
@@ -66,6 +69,7 @@ def run(study: Study, folder, workers: int = 1, device: str = "cpu", progress: b
     job = work.job_of(study, folder, device, 1 if elsewhere else None)
     b = work.bench(dataclasses.replace(job, device="cpu") if dask else job)     # the driver itself trains nothing there
     nodes = b.graph.nodes() if only is None else b.graph.only(only)
+    b.store.widened(study)                              # a folder of other settings is refused before it is touched
     crew = driver.dask(dask) if dask else driver.pool(workers) if workers > 1 else driver.here(together)
     with contextlib.closing(crew), files.claimed(folder):
         whole = Graph(b.store.open(study), b.recipe.steps)
@@ -87,9 +91,15 @@ def run(study: Study, folder, workers: int = 1, device: str = "cpu", progress: b
 
 
 def told(b: work.Bench, failed: dict[Node, str], missing: list[Node]) -> str:
-    """What to say of runs that failed: a line each, and what became of the others."""
+    """What to say of runs that failed: a line for each kind of failure, and what became of the others."""
     others = len(b.graph.waiting_for(failed, missing)) - len(failed)
-    lines = [f"{node.name}: {' '.join(why.split())}" for node, why in failed.items()]
+    alike: dict[str, list[Node]] = {}
+    for node, why in failed.items():
+        alike.setdefault(textwrap.shorten(why, 300), []).append(node)
+    lines = [f"{nodes[0].name}{f' and {len(nodes) - 1} more' * (len(nodes) > 1)}: {why}"
+             for why, nodes in list(alike.items())[:TOLD]]
+    if len(alike) > TOLD:
+        lines.append(f"and {sum(map(len, list(alike.values())[TOLD:]))} more, of other kinds")
     left_out = f", {others} that need what failed were left out" if others else ""
     return "\n".join([f"{len(failed)} failed{left_out}; all other runs are finished:", *lines,
                       f"{b.store.folder / 'failed'} holds the details; --retry-failed tries them again"])
@@ -117,6 +127,7 @@ def prune_to_target(study: Study, folder, *, density: float | None = None, max_d
                 bar.done(node)
         return b.store.summary(node)
 
+    b.store.widened(study)
     with files.claimed(Path(folder)):
         b.store.open(study)
         for cut in b.graph.cuts:

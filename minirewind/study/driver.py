@@ -36,6 +36,12 @@ class Crew:
     lost: tuple[type[BaseException], ...] = (futures.BrokenExecutor,)       # how a lost worker shows itself
 
 
+def check_workers(workers: int) -> None:
+    """An Error for what is no number of workers."""
+    if workers < 1:
+        raise Error(f"workers is {workers}; expected at least one")
+
+
 class Serial(futures.Executor):
     """Runs each call at once, in this process."""
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import kernels, train
-from . import work
-from .driver import Queue
+from . import driver, work
 from .graph import Graph, Node
 from .settings import Study
 
@@ -65,6 +64,7 @@ class Plan:
 
 def plan(study: Study, folder, workers: int = 1, device: str = "cpu", *, only: str | None = None) -> Plan:
     """What `study.run` would do with these arguments. Nothing is written; a few steps are trained, to time them."""
+    driver.check_workers(workers)
     b = work.bench(work.job_of(study, Path(folder), device))
     b.store.widened(study)                                  # a folder of other settings is refused here already
     nodes = b.graph.nodes() if only is None else b.graph.only(only)
@@ -96,14 +96,14 @@ def timing(b: work.Bench, done: list[Node], workers: int) -> tuple[Callable[[Nod
     begin = time.perf_counter()
     train.evaluate(model, b.data.validation)
     look = time.perf_counter() - begin
-    looks = 11 + len(b.data.test) / len(b.data.validation)         # ten on the way and two at the end, see train_node
+    looks = 11 + len(b.data.test) / len(b.data.validation)         # ten on the way and two at the end: work.Training
     return (lambda node: step * b.graph.cost(node) + look * looks,
             f"from {len(marks)} steps made now, {1e3 * step:.3g} ms each on one worker")
 
 
 def makespan(graph: Graph, nodes: list[Node], workers: int, seconds: Callable[[Node], float]) -> float:
     """When the last node would end, if each took its seconds and the driver gave them to the workers in its order."""
-    queue, now = Queue(graph, nodes), 0.0
+    queue, now = driver.Queue(graph, nodes), 0.0
     running: list[tuple[float, int, Node]] = []
     while queue or running:
         while queue and len(running) < workers:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import fnmatch
+import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -74,7 +75,10 @@ class Graph:
         if protocol != "one_shot":
             rounds = [0.8**i for i in range(1, max(self.study.rounds, default=0) + 1)]
             return [tuple(rounds[:last]) for last in range(1, len(rounds) + 1)]
-        return [(density,) for density in sorted({0.8**i for i in self.study.rounds} | set(self.study.densities))[::-1]]
+        once = {0.8**i for i in self.study.rounds}
+        further = {density for density in self.study.densities       # 0.64 is round 2, whose 0.8**2 has other last bits
+                   if not any(math.isclose(density, other) for other in once)}
+        return [(density,) for density in sorted(once | further, reverse=True)]
 
     def repeats(self, seed: int) -> Iterator[Node]:
         """The run that shows the noise: one-shot learning-rate rewinding for the longest t to the highest compression,

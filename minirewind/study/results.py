@@ -52,13 +52,20 @@ class Results:
             self.places.setdefault(node, []).append((place, protocol))
         self.found: dict[int, Row] = {}
         self.lines: dict[int, str] = {}
+        self.waiting: dict[Node, list[Node]] = {}       # finished runs whose dense network somebody has deleted
         for node in self.places:
             if store.done(node):
                 self.add(node)
 
     def add(self, node: Node) -> None:
         """A node is finished; a dense one has no row."""
+        for other in self.waiting.pop(node, ()):
+            self.add(other)
         if node not in self.places:
+            return
+        dense = self.graph.dense(node.seed, self.graph.steps)
+        if node.seed not in self.dense_accuracies and not self.store.done(dense):
+            self.waiting.setdefault(dense, []).append(node)
             return
         summary = self.store.summary(node)
         for place, protocol in self.places[node]:
@@ -104,5 +111,8 @@ def read_results(path: Path) -> list[Row]:
     try:
         with open(path, newline="") as file:
             return [Row(**{f.name: f.type(line[f.name]) for f in fields}) for line in csv.DictReader(file)]  # type: ignore[operator]
-    except (OSError, KeyError, TypeError, ValueError) as reason:
+    except OSError as reason:
+        raise Error(f"{path} cannot be read ({reason.strerror}); "
+                    "expected a folder that compare has written") from reason
+    except (KeyError, TypeError, ValueError) as reason:
         raise Error(f"{path} is no results.csv of a study ({reason!r})") from reason

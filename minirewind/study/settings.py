@@ -23,6 +23,8 @@ PROTOCOLS = ("one_shot", "iterative", "paper_algorithm")
 AXES: dict[str, Any] = {"protocols": str, "techniques": str, "pruning": str, "rounds": int, "densities": (int, float),
                         "retrain_fractions": (int, float), "iterative_fractions": (int, float)}
 KINDS: dict[Any, str] = {str: "names", int: "whole numbers", (int, float): "numbers"}
+MOST_ROUNDS = 100       # 0.8**100 leaves none of the weights of any network
+MOST_SEEDS = 10_000     # whoever asks for more has meant one seed of that name
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Study:
     iterative_fractions  the same for "iterative", whose runs cost most; none: the retrain_fractions
     noise              whether one run of each seed is made twice, on other batches, to see what chance does
     seeds              how many, counted from 0, or which
+    data_dir           where the files of named data lie (see data.load)
     """
 
     network: str | Callable[..., nn.Module]
@@ -60,14 +63,18 @@ class Study:
     def __post_init__(self):
         for name, kind in AXES.items():
             values = getattr(self, name)
-            values = (values,) if isinstance(values, (str, int, float)) else tuple(dict.fromkeys(values))
+            values = tuple(values) if np.iterable(values) and not isinstance(values, str) else (values,)
             if not all(isinstance(value, kind) and not isinstance(value, bool) for value in values):
                 raise Error(f"{name} are {values}; expected {KINDS[kind]}")
-            object.__setattr__(self, name, values)
+            values = map(float, values) if kind == (int, float) else values         # 1 and 1.0 are one run
+            object.__setattr__(self, name, tuple(dict.fromkeys(values)))
         seeds: Any = self.seeds
         if type(seeds) is not int:
             several = np.iterable(seeds) and not isinstance(seeds, str)
             object.__setattr__(self, "seeds", tuple(seeds) if several else (seeds,))
+        elif seeds > MOST_SEEDS:
+            raise Error(f"seeds is {seeds}; that is how many, at most {MOST_SEEDS:,}. In a study file, "
+                        f"seeds = [{seeds}] is that one seed")
         for protocol in self.protocols:
             choose("protocol", protocol, PROTOCOLS)
         for technique in self.techniques:
@@ -76,8 +83,9 @@ class Study:
             methods.function("pruning method", pruning)
         if not self.seed_list or not all(type(seed) is int and seed >= 0 for seed in self.seed_list):
             raise Error(f"seeds is {self.seeds!r}; expected how many, from 1, or a tuple of seeds, from 0")
-        if any(r < 1 for r in self.rounds) or not (self.rounds or self.densities):
-            raise Error(f"rounds are {self.rounds}; expected whole numbers from 1: round i keeps 0.8**i of the weights")
+        if any(not 1 <= r <= MOST_ROUNDS for r in self.rounds) or not (self.rounds or self.densities):
+            raise Error(f"rounds are {self.rounds}; expected whole numbers from 1 to {MOST_ROUNDS}: "
+                        "round i keeps 0.8**i of the weights")
         for density in self.densities:
             prune.check_density(density)
         fractions = self.retrain_fractions + self.iterative_fractions
@@ -126,7 +134,7 @@ def read(path) -> Study:
 def read_settings(path) -> dict[str, Any]:
     """The settings in a TOML file. Each is known and of its kind, or an Error names the file and the setting."""
     try:
-        settings = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        settings = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as reason:
         raise Error(f"the study file {path} cannot be read ({reason.strerror}); expected a TOML file of settings, "
                     "one a line, such as: seeds = 5") from reason

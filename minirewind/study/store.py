@@ -18,6 +18,8 @@ from ..train import State
 from .graph import Node
 from .settings import Study
 
+OWN_FILES = ("study.json", "results.csv", "state.npz", "run.json", "about.json", "speed.json", "report.html",
+             *(f"{name}.{kind}" for name in ("comparison", "times", "algorithm", "speedup") for kind in ("png", "svg")))
 replaced: dict[str, str] = {}       # functions that a learner's run for (see learn.py), and the hash of their source
 
 
@@ -66,13 +68,12 @@ class Store:
             files.write_atomically(temporary / "state.npz", files.state_bytes(state))
             files.write_atomically(temporary / "run.json", (json.dumps(summary, indent=1) + "\n").encode())
             temporary.chmod(0o755)
-            if not self.done(node):
-                shutil.rmtree(path, ignore_errors=True)         # what somebody left of an older one
-                try:
+            try:
+                temporary.rename(path)
+            except OSError:
+                if not self.done(node):         # else another worker was faster, and its bits are the same
+                    shutil.rmtree(path, ignore_errors=True)     # what somebody left of an older one
                     temporary.rename(path)
-                except OSError:
-                    if not self.done(node):         # else another worker was faster, and its bits are the same
-                        raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         for path in (self.partial_path(node), self.progress_path(node), self.failure_path(node)):
@@ -82,11 +83,14 @@ class Store:
         return self.folder / "failed" / f"{self.path(node).name}.json"
 
     def save_failure(self, node: Node, reason: str, details: str) -> None:
-        """Note that a node cannot be finished: why, in a line or two, and the whole traceback."""
+        """Note that a node cannot be finished: why, in a line or two, and the whole traceback. Tried again, it begins
+        anew: a method of one's own may have been mended, and what it had done on the way was another's.
+        """
         self.failure_path(node).parent.mkdir(exist_ok=True)
         record = {"name": node.name, "reason": reason, "details": details}
         files.write_atomically(self.failure_path(node), (json.dumps(record, indent=1) + "\n").encode())
-        self.progress_path(node).unlink(missing_ok=True)
+        for path in (self.partial_path(node), self.progress_path(node)):
+            path.unlink(missing_ok=True)
 
     def failure(self, node: Node) -> str:
         """Why the node failed when it was last run; empty where it did not."""
@@ -160,7 +164,7 @@ class Store:
     def _sweep(self) -> None:
         """Delete what a killed process had begun to write (see files.write_atomically), and nothing of the user's."""
         begun = [path for room in ("runs", "partial", "failed") for path in self.folder.glob(f"{room}/.*")]
-        begun += [path for name in ("study.json", "results.csv") for path in self.folder.glob(f".{name}.????????")]
+        begun += [path for name in OWN_FILES for path in self.folder.glob(f".{name}.????????")]
         for path in begun:
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
