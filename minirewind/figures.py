@@ -152,7 +152,10 @@ def times(rows: Sequence[Row], subject: str) -> Chart:
     drawn = [p for protocol, _, d in cells for p in published.sweep(beside, protocol, "lr_rewinding", 1 / d)]
     keys = [*map(key, looks.values()), *(published_keys(beside, ["one_shot"])[:1] if drawn else []),
             Key("the paper's safe zone, 25 to 90 %", {"color": ZONE, "linewidth": 9})]
-    note = "Lines: median over seeds; bars: lowest and highest seed. Every run at its own t, none chosen."
+    medians = {cell: [point for line in lines.values() for point in line] for cell, lines in cells.items()}
+    arrows = "; ↓ medians below the axis" if any(
+        min(p.median for p in points) < limits_of(points)[0] for points in medians.values()) else ""
+    note = f"Lines: median over seeds; bars: lowest and highest seed{arrows}. Every run at its own t, none chosen."
     return Chart("times", f"Accuracy against retraining time: {subject}", note, keys, grid, False)
 
 
@@ -341,7 +344,7 @@ def list_below(axes: "Axes", points: Sequence[Point], look: Look, place: int) ->
             left = x
     for shifted, point, word in words:
         axes.annotate(word, (point.compression, 0), (shifted, height), xycoords=("data", "axes fraction"),
-                      textcoords="offset points", ha="center", va="center", fontsize=7.5, color=look.colour,
+                      textcoords="offset points", ha="center", va="center", fontsize=7.5, color=look.colour, zorder=5,
                       bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6})
 
 

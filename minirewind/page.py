@@ -6,6 +6,7 @@ data, techniques) is escaped.
 
 import dataclasses
 import html
+import inspect
 import json
 import os
 import re
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from . import about, figures, files, report, speed, study
+from . import about, figures, files, report, retrain, speed, study
 from .report import Row
 from .speed import Speed
 from .train import Recipe
@@ -68,6 +69,7 @@ def page(rows: Sequence[Row], settings: Mapping[str, Any] = {}, made: Sequence[M
     charts = {chart.name: chart for chart in figures.charts(rows, speeds)}
     parts = [
         head(subject, rows),
+        section("What is compared", compared(rows)),
         section("What it shows", said(report.findings(rows))),
         section("Accuracy against compression", chart_of(charts.get("comparison")), together(tables(rows))),
         section("Accuracy against retraining time", chart_of(charts.get("times")), zone(rows)),
@@ -94,6 +96,21 @@ def head(subject: str, rows: Sequence[Row]) -> str:
             f"network of the same seed ({report.dense_accuracy(rows):.{report.decimals_of(rows)}f} %). The question "
             f'and the three techniques are those of <a href="{PAPER}">Renda, Frankle &amp; Carbin, ICLR 2020</a>.</p>\n'
             f"</header>\n")
+
+
+def compared(rows: Sequence[Row]) -> str:
+    """What T, t and the protocols are, and each of the framework's own techniques in a sentence: its docstring's first.
+    """
+    own = [name for name in report.techniques_of(rows) if name in report.LOOKS]
+    sentences = {name: (inspect.getdoc(getattr(retrain, name)) or "").partition("\n\n")[0].replace(" - ", " − ")
+                 for name in own}
+    lines = "".join(f"<dt>{text(report.label(name))}</dt><dd>{text(words)}</dd>\n" for name, words in sentences.items())
+    protocols = {"one_shot": "<strong>One-shot</strong> takes all the weights at once.",
+                 "iterative": "<strong>Iterative</strong> takes 20 % of what is left, trains again, and repeats."}
+    used = {row.protocol for row in rows}
+    return (f"<p>A network is trained for T steps and then pruned: it loses most of its weights, and much of what it "
+            f"knew. What is left is trained again for its last t steps.</p>\n<dl>\n{lines}</dl>\n"
+            f"<p>{' '.join(words for name, words in protocols.items() if name in used)}</p>\n")
 
 
 def section(title: str, *content: str) -> str:
@@ -154,12 +171,13 @@ def tables(rows: Sequence[Row]) -> list[str]:
         names = report.techniques_of(members)
         lines = []
         for compression in sorted({row.compression for row in members}):
-            best = report.best_of([line[compression].median for line in points.values() if compression in line],
-                                  decimals)
+            highest = report.best_of([line[compression].median for line in points.values() if compression in line],
+                                     decimals)
             lines.append([f"{report.short(compression)}×",
-                          *(entry(points[technique].get(compression), best, decimals) for technique in names)])
+                          *(entry(points[technique].get(compression), highest, decimals) for technique in names)])
+        best = "; bold: the best of the line" * (len(names) > 1)
         caption = (f"{report.panel_name(name, several).capitalize()}: median change in accuracy, in points, and "
-                   f"[lowest, highest seed]; {report.times_of(members)}")
+                   f"[lowest, highest seed]{best}; {report.times_of(members)}")
         found.append(table(caption, ["compression", *map(report.label, names)], lines))
     return found
 
@@ -232,13 +250,15 @@ def gap(pairs: Mapping[int, float]) -> str:
 def noise(rows: Sequence[Row]) -> str:
     """The A/A pairs beside the differences, and why the paper's own estimate is none here."""
     gaps = report.noise(rows)
+    if not gaps:
+        return ""
     facts = {f"seed {seed}": signed(change, 2) for seed, change in gaps.items()}
     if len(gaps) > 1:
         values = list(gaps.values())
         facts |= {"mean": signed(float(np.mean(values)), 2), "standard deviation": f"{np.std(values, ddof=1):.2f}",
                   "range": f"{signed(min(values), 2)} to {signed(max(values), 2)}"}
     pairs = table("Noise (A/A): the same run made again with its data in another order, its accuracy minus the "
-                  "first's, in points", ["", *facts], [["again − first", *facts.values()]] if facts else [])
+                  "first's, in points", ["", *facts], [["again − first", *facts.values()]])
     return pairs + ('<p class="muted">The paper has a pair of this kind for free: with t so short that the learning '
                     "rate never drops in it, learning-rate rewinding is fine-tuning, run twice. Here those two are one "
                     "run, so that their difference is always 0 and says nothing about noise.</p>\n")
@@ -262,7 +282,7 @@ def cost_tables(rows: Sequence[Row], speeds: Sequence[Speed], settings: Mapping[
                 f"{large(cost.multiply_adds)} {faded(f'÷ {ratio:.1f}')}" if cost.dense_multiply_adds else "–",
                 *(f"{ms[n].pruned_ms:.3g} ms {faded(f'÷ {ms[n].ratio:.1f}')}" if n in ms else "–"
                   for n in speed.IMAGES),
-                f"{cost.search_steps:,}", f"{cost.search_steps / epoch:,.0f}" if epoch else "–",
+                f"{cost.search_steps:,}", epochs(cost.search_steps / epoch) if epoch else "–",
                 f"{cost.trainings:.3g}"])
         dense = costs[0].dense_multiply_adds
         names = ["compression", f"weights kept{f', of {prunable:,}' if prunable else ''}",
@@ -273,6 +293,11 @@ def cost_tables(rows: Sequence[Row], speeds: Sequence[Speed], settings: Mapping[
         caption = f"{report.panel_name(panel, several).capitalize()}, at the highest compression of each technique"
         shown.append(table(caption, ["", *(report.label(cost.technique) for cost in costs)], lines))
     return together(shown)
+
+
+def epochs(count: float) -> str:
+    """A number of epochs: three digits where it is small."""
+    return f"{count:,.0f}" if count >= 100 else report.short(count)
 
 
 def of_dense(speeds: Sequence[Speed], images: int) -> str:

@@ -96,7 +96,8 @@ def median_and_range(values: Iterable[float]) -> tuple[float, float, float]:
 
 def best_by_validation(rows: Sequence[Row]) -> list[Row]:
     """The rows at the best t of each (protocol, technique, pruning, density): that of the highest median validation
-    accuracy, the shortest of equals. Test accuracy has no say, or the test set would no longer be one.
+    accuracy, the shortest of equals. Test accuracy has no say, or the test set would no longer be one. While a study is
+    unfinished, a t has a say once as many seeds are finished at it as at any other: one lucky seed is no median.
     """
     def cell(row: Row) -> Curve | tuple:
         return row.protocol, row.technique, row.pruning, row.density
@@ -104,7 +105,8 @@ def best_by_validation(rows: Sequence[Row]) -> list[Row]:
     rows, best = first_runs(rows), {}
     for name, members in grouped(rows, cell).items():
         times = grouped(members, lambda row: row.retrain_fraction)
-        best[name] = max(sorted(times), key=lambda t: np.median([row.validation_accuracy for row in times[t]]))
+        complete = [t for t in sorted(times) if len(times[t]) == max(map(len, times.values()))]
+        best[name] = max(complete, key=lambda t: np.median([row.validation_accuracy for row in times[t]]))
     return [row for row in rows if row.retrain_fraction == best[cell(row)]]
 
 
@@ -121,16 +123,17 @@ def curves(rows: Sequence[Row]) -> dict[Curve, list[Point]]:
 
 def safe_zone_share(rows: Sequence[Row], technique: str) -> float | None:
     """In which share of the (protocol, pruning, density, t) cells with t/T in the safe zone, 0.25 to 0.9, the median of
-    `technique` is at least that of fine-tuning; None where no cell has both.
+    `technique` is at least that of fine-tuning, over the seeds that have both; None where no cell has any.
     """
     low, high = SAFE_ZONE
     inside = [row for row in first_runs(rows)
               if low <= round(row.retrain_fraction, 2) <= high]                         # t is a whole number of steps
     won = []
     for cell in grouped(inside, lambda r: (r.protocol, r.pruning, r.density, r.retrain_fraction)).values():
-        changes = {name: [row.delta for row in members] for name, members in grouped(cell, _technique).items()}
-        if technique in changes and "fine_tuning" in changes:
-            won.append(np.median(changes[technique]) >= np.median(changes["fine_tuning"]) - 1e-9)
+        mine, usual = ({row.seed: row.delta for row in cell if row.technique == name}
+                       for name in (technique, "fine_tuning"))
+        if both := mine.keys() & usual.keys():
+            won.append(np.median([mine[seed] for seed in both]) >= np.median([usual[seed] for seed in both]) - 1e-9)
     return sum(won) / len(won) if won else None
 
 
@@ -452,9 +455,11 @@ def costs(rows: Sequence[Row]) -> list[Cost]:
 
 
 def dense_steps(rows: Sequence[Row]) -> int:
-    """T: the steps of the dense training; a reinitialised run takes T more than its t."""
-    return round(np.median([row.retrain_steps / (row.retrain_fraction + (row.technique == "reinitialize"))
-                            for row in rows]))
+    """T: the steps of the dense training, from the longest t, whose rounding counts least; a reinitialised run takes T
+    more than its t.
+    """
+    longest = max(rows, key=lambda row: row.retrain_fraction)
+    return round(longest.retrain_steps / (longest.retrain_fraction + (longest.technique == "reinitialize")))
 
 
 # ------------------------------------------------------------------------------------------------------ names and words
@@ -541,13 +546,36 @@ def times_of(rows: Sequence[Row]) -> str:
     if all(len(fractions) == 1 for fractions in series.values()):       # nothing to choose from
         of = {protocol: sorted(set().union(*(f for key, f in series.items() if key[0] == protocol)))
               for protocol in sorted({key[0] for key in series}, reverse=True)}
-        if len(set(map(tuple, of.values()))) == 1:
-            return "t/T = " + " and ".join(f"{t:.3g}" for t in next(iter(of.values())))
-        return "t/T = " + ", ".join(f"{' and '.join(f'{t:.3g}' for t in fractions)} {protocol.replace('_', '-')}"
-                                    for protocol, fractions in of.items())
-    times = [f"{t:.3g}" for t in sorted({row.retrain_fraction for row in rows})]
-    among = ", ".join(times) if len(times) < 5 else f"{len(times)} from {times[0]} to {times[-1]}"
-    return f"t/T of the best median validation accuracy among {among}"
+        if len(used := set().union(*of.values())) == 1:
+            return f"t/T = {min(used):.3g}"
+        if all(len(fractions) == 1 for fractions in of.values()):
+            return "t/T = " + ", ".join(f"{t:.3g} {protocol.replace('_', '-')}" for protocol, (t,) in of.items())
+        return f"t/T: {_choices(rows)}"
+    return f"t/T of the best median validation accuracy among {_choices(rows)}"
+
+
+def _choices(rows: Sequence[Row]) -> str:
+    """The t/T there were to choose from: `0.5, 0.9`; where not all series had the same, `one-shot 0.5, 0.9; ...`."""
+    def told(times: Iterable[float]) -> str:
+        words = [f"{t:.3g}" for t in sorted(times)]
+        return ", ".join(words) if len(words) < 5 else f"{len(words)} from {words[0]} to {words[-1]}"
+
+    def choices(members: Iterable[Row]) -> set[tuple[float, ...]]:
+        series = grouped(members, curve_of).values()
+        return {tuple(sorted({row.retrain_fraction for row in one})) for one in series}
+
+    texts = []
+    for protocol in _ordered({row.protocol for row in rows}, PROTOCOLS):
+        members = [row for row in rows if row.protocol == protocol]
+        by_choice: dict[tuple[float, ...], list[str]] = {}
+        for technique in techniques_of(members):
+            for times in sorted(choices(row for row in members if row.technique == technique)):
+                by_choice.setdefault(times, []).append(label(technique))
+        texts.append((protocol, told(next(iter(by_choice))) if len(by_choice) == 1 else
+                      ", ".join(f"{told(times)} ({listed(names)})" for times, names in by_choice.items())))
+    if len({text for _, text in texts}) == 1:
+        return texts[0][1]
+    return "; ".join(f"{protocol.replace('_', '-')} {text}" for protocol, text in texts)
 
 
 def dense_accuracy(rows: Sequence[Row]) -> float:

@@ -124,6 +124,16 @@ def test_numbers_below_the_axis_are_left_out_where_they_would_lie_on_each_other(
     assert "−50" not in words
 
 
+def test_an_arrow_at_the_lower_edge_is_explained_below_either_figure():
+    rows = [run(seed, name, change, t=t) for seed in range(2) for t in (0.5, 0.9)
+            for name, change in (("fine_tuning", -60.0), ("lr_rewinding", -2.0))]
+    for chart in (figures.comparison(rows, ""), figures.times(rows, "")):
+        assert "↓ medians below the axis" in chart.note
+    level = [replace(row, delta=-1.0) for row in rows]
+    for chart in (figures.comparison(level, ""), figures.times(level, "")):
+        assert "↓" not in chart.note
+
+
 def test_small_losses_are_shown_whole():
     rows = [run(seed, name, change) for seed in range(5)
             for name, change in (("fine_tuning", -2.9), ("lr_rewinding", -1.1))]

@@ -15,7 +15,7 @@ from html.parser import HTMLParser
 import pytest
 from invented import STUDIES, grid, run
 
-from minirewind import figures, page, report
+from minirewind import figures, page, report, retrain
 from minirewind.speed import Speed
 
 HOSTILE = '"><script>alert(1)</script>&amp;<img src=x onerror=y>'
@@ -164,6 +164,23 @@ def test_a_copy_of_the_data_is_called_one():
 
 def test_parameters_are_counted_from_the_shapes():
     assert page.parameters(SETTINGS) == (432 + 16 + 640, 432 + 640)
+
+
+def test_the_page_says_what_each_technique_is_in_the_words_of_its_function(without_figures):
+    shown = html.unescape(page.page(STUDIES["five techniques"]))
+    for technique in ("fine_tuning", "weight_rewinding", "lr_rewinding", "weight_rewinding_low_lr", "reinitialize"):
+        first, *_ = getattr(retrain, technique).__doc__.strip().splitlines()
+        assert f"<dd>{first.replace(' - ', ' − ')}</dd>" in shown
+
+
+def test_nothing_is_said_of_pairs_that_were_not_run(without_figures):
+    assert "pair of this kind" in page.page(grid())
+    assert "pair of this kind" not in page.page(STUDIES["a whole study"])
+
+
+@pytest.mark.parametrize(("count", "shown"), [(3.7188, "3.72"), (27, "27"), (449.28, "449"), (1820, "1,820")])
+def test_a_few_epochs_are_not_rounded_to_whole_ones(count, shown):
+    assert page.epochs(count) == shown
 
 
 def test_the_page_and_the_table_have_the_numbers_of_results_csv(tmp_path, without_figures):

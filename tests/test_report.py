@@ -59,6 +59,23 @@ def test_of_equally_good_times_the_shortest_is_chosen():
     assert report.best_by_validation([long, short]) == [short]
 
 
+def test_in_an_unfinished_study_one_lucky_seed_does_not_choose_the_t():
+    complete = [run(seed, t=0.5, validation=v) for seed, v in enumerate([90, 89, 91])]
+    assert report.best_by_validation([*complete, run(0, t=0.9, validation=95)]) == complete
+
+
+def test_the_choice_that_each_had_is_said_where_it_was_not_the_same():
+    rows = [run(0, technique, t=t, protocol="iterative") for technique, t in (
+        ("fine_tuning", 0.93), ("weight_rewinding", 0.93), ("lr_rewinding", 1.0))]
+    assert report.times_of(rows) == "t/T: 0.93 (fine-tuning and weight rewinding), 1 (learning-rate rewinding)"
+    rows += [run(0, "lr_rewinding", t=0.93, protocol="iterative")]
+    assert report.times_of(rows).endswith(
+        "among 0.93 (fine-tuning and weight rewinding), 0.93, 1 (learning-rate rewinding)")
+    both = [run(0, technique, t=t) for technique in ("fine_tuning", "lr_rewinding") for t in (0.93, 1.0)]
+    assert report.times_of(both).endswith("validation accuracy among 0.93, 1")
+    assert report.times_of([*rows[:1], run(t=1.0)]) == "t/T = 1 one-shot, 0.93 iterative"
+
+
 def test_each_technique_and_density_has_a_best_t_of_its_own():
     cells = (("fine_tuning", 0.5, 1), ("fine_tuning", 0.25, -1), ("lr_rewinding", 0.5, -1))
     rows = [run(0, technique, t=t, density=density, validation=90 + t * sign)
@@ -145,6 +162,12 @@ def test_the_safe_zone_counts_cells_in_which_the_median_is_at_least_that_of_fine
 
 def test_a_t_of_whole_steps_still_belongs_to_the_zone():
     rows = [run(0, name, t=57586 / 63984) for name in ("fine_tuning", "lr_rewinding")]
+    assert report.safe_zone_share(rows, "lr_rewinding") == 1
+
+
+def test_the_safe_zone_compares_the_seeds_that_have_both():
+    rows = [run(0, "fine_tuning", -5.0), run(0, "lr_rewinding", -4.0), run(1, "fine_tuning", 0.0),
+            run(2, "fine_tuning", 0.0)]
     assert report.safe_zone_share(rows, "lr_rewinding") == 1
 
 
@@ -280,6 +303,9 @@ def test_a_cost_is_that_of_all_rounds_at_the_highest_compression():
 
 def test_the_dense_training_has_as_many_steps_whatever_was_run():
     assert report.dense_steps([run(t=0.5), run(0, "reinitialize", t=0.9)]) == 450
+    # t/T as results.csv has it, with six digits
+    paper = [replace(run(t=round(t / 63985, 6)), retrain_steps=t) for t in (64, 127, 10557)]
+    assert report.dense_steps(paper) == 63985
 
 
 # --- The table -------------------------------------------------------------------------------------------------------
