@@ -1,10 +1,14 @@
 """Lesson 13: what must hold of three CUDA kernels, and the wrong answers that are known."""
 
+import ctypes
+import math
+import re
+
 import numpy as np
 
 from minirewind import kernels
 from minirewind.kernels import reference
-from minirewind.kernels.gpu import sources
+from minirewind.kernels.gpu import emulator, sources
 from minirewind.learn import Exercise, place
 
 CANARY = np.float32(-12345)         # stands behind every array: who writes there is found out
@@ -15,15 +19,94 @@ def device():
     return kernels.backend("emulated")
 
 
-def launch(file, name, grid, block, *arguments, seed=0):
-    """Run a kernel of the emulated device, once it is sure that its head is as it was."""
+def text_of(file, name):
+    """The file with the answer in it, once it is sure that there is an answer and that its head is as it was."""
+    kernel = place(f"kernels.gpu.{file}.{name}")
+    try:
+        answer = kernel.function()
+    except NameError as reason:
+        raise AssertionError("this function computes nothing itself: it gives back a text, the kernel in CUDA, and g++ "
+                             'reads that. return """ ... """') from reason
+    assert answer is not None, 'nothing came back: the kernel is a text, and it is given back. return """ ... """'
+    assert isinstance(answer, str), (
+        f'a kernel in CUDA is a text, yours is of the type {type(answer).__name__}. return """ ... """')
     text = sources.text(file)
-    wanted = sources.signatures(place(f"kernels.gpu.{file}.{name}").framework())[name]
-    assert sources.signatures(text).get(name) == wanted, (
+    assert sources.signatures(text).get(name) == sources.signatures(kernel.framework())[name], (
         f"the head of {name} must stay as it is, for the framework launches this kernel too: copy it from the text")
+    return text
+
+
+def launch(file, name, grid, block, *arguments, seed=0):
+    """Run a kernel of the emulated device; what g++ or the emulator have against it is a message."""
+    text = text_of(file, name)
+    assert text not in refused, refused[text]
     device().seed = seed
-    device().launch(file, name, grid, block, *arguments)
-    device().seed = 0
+    try:
+        device().launch(file, name, grid, block, *arguments)
+    except RuntimeError as reason:
+        message = told(str(reason), file, name)
+        if "g++" in message:
+            refused[text] = message
+        raise AssertionError(message) from None
+    finally:
+        device().seed = 0
+
+
+refused: dict[str, str] = {}        # what g++ did not take, and why: it need not read it again
+
+
+# What g++ often says, and what is usually behind it.
+ADVICE = (
+    (r"expected .*before", "Is there a ; at the end of every line, also of the one before?"),
+    (r"atomic", "The emulator has no atomic operations; here the threads wait for each other instead."),
+    (r"not declared", "Is it spelled right? A variable is made with its type in front, and lives inside its { } only."),
+    (r"invalid operands|cannot convert|invalid conversion", "A float* is an array; one number of it is a[i], or a[0]."),
+    (r"redeclar|conflicting", "A variable is made once; later its type is not written again."))
+
+
+def told(reason, file, name):
+    """The first thing that g++ says of the answer, with the line and some advice; where threads wait for ever."""
+    if "barrier" in reason:
+        return (f"{reason.partition(': ')[2]}. Does __syncthreads() stand inside an if, or has somebody returned "
+                "before? All threads of the block must come to it, those too that have nothing to do. On a card the "
+                "program may stand still here")
+    found = re.search(rf"your {name}:(\d+):\d+: error: (.*)", reason)
+    if found is None:
+        return reason
+    lines = place(f"kernels.gpu.{file}.{name}").function().strip().splitlines()
+    number, error = int(found[1]), found[2]
+    if number > len(lines):
+        return f"g++ does not understand your kernel, and notices only behind its end. Is every {{ closed?\n{error}"
+    advice = next((words for pattern, words in ADVICE if re.search(pattern, error)), "")
+    line = lines[number - 1].strip()
+    return f"g++ does not understand your kernel.\nin its line {number}:  {line}\n{error}\n{advice}".rstrip()
+
+
+# A pointer that counts how often the threads use it, by their number in the block.
+FAR = """
+extern "C" { int uses[1024]; }
+template <class T> struct Far {
+  T* memory;
+  T& operator[](long i) const { uses[threadIdx.y * blockDim.x + threadIdx.x]++; return memory[i]; }
+  T& operator*() const { return (*this)[0]; }
+};
+"""
+
+
+def used(file, name, far, grid, block, *arguments):
+    """How often each thread number uses the arguments `far`; None if the answer uses them in ways that Far has not."""
+    text = text_of(file, name)
+    head = re.search(rf'extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s*)?{name}\(.*?\)\s*{{', text, re.S)
+    counted = head[0]
+    for each in far:
+        counted = re.sub(rf"(float\s*\*\s*(?:__restrict__\s*)?){each}\b", rf"\1far_{each}", counted)
+        counted += f" Far<std::remove_pointer_t<decltype(far_{each})>> {each}{{far_{each}}};"
+    try:
+        module = emulator.Module(text[: head.start()] + FAR + counted + text[head.end() :])
+    except RuntimeError:
+        return None
+    module.get_function(name)(grid, block, arguments)
+    return np.array((ctypes.c_int * 1024).in_dll(module.library, "uses"))[: math.prod(block)]
 
 
 def guarded(values, room=600):
@@ -62,7 +145,7 @@ def stepped(count=300, factor=0.9, nesterov=0, decay=0.0, mask=None):
     (whole, weights, behind), momentum = guarded(random(count)), random(count, seed=2)
     expected = weights.copy(), momentum.copy()
     reference.update.sgd(expected[0], gradients, expected[1], mask, 0.1, factor, bool(nesterov), decay)
-    rate = np.array([0.1], np.float32)
+    rate = np.array([0.1] + [np.nan] * 600, np.float32)
     room = [guarded(array)[0] for array in (gradients, momentum, mask)]
     launch("update", "sgd", (-(-count // 256),), (256,), whole, *room, rate, factor, nesterov, decay, count)
     return (weights, room[1][:count]), expected, (behind, room[1][count:])
@@ -73,19 +156,42 @@ def test_every_weight_has_its_thread():
     (weights, _), (expected, _), (behind, momentum_behind) = stepped(factor=0.0)
     before = random(300)
     assert not np.array_equal(weights, before), "no weight has changed: weights[i] = ..., each thread its own"
+    assert not np.isnan(weights[1:]).all(), (
+        "all weights but the first are NaN: there is one rate for all of them, rate[0], and behind it lies nothing")
+    assert np.isfinite(weights).all(), "some weights are NaN"
+    assert weights.any(), (
+        "all weights are 0, and the mask keeps every one of them: true means kept. mask[i] ? the new value : 0")
     assert not np.array_equal(weights[256:], before[256:]), (
         "only the first 256 weights have moved. There are two blocks, and threadIdx.x counts from 0 in each: the "
-        "number "
-        "of a thread in the whole grid is blockIdx.x * blockDim.x + threadIdx.x")
-    assert np.isfinite(weights).all(), "some weights are NaN"
+        "number of a thread in the whole grid is blockIdx.x * blockDim.x + threadIdx.x")
+    still = int((weights == before).sum())
+    assert not still, (
+        f"{still} of the 300 weights have not moved, so no thread has taken them. All threads of the blocks before "
+        "come first: blockIdx.x * blockDim.x + threadIdx.x")
+    assert (behind != CANARY).sum() != 1, (
+        "there are 300 weights, with the numbers 0 to 299, and the thread with the number 300 has written too, behind "
+        "the end of the array. It has no weight either: if (i >= count) return;")
     assert (behind == CANARY).all(), (
         "there are 300 weights and 512 threads, and those from 300 on have written behind the end of the array. On a "
         "card that destroys somebody else's numbers, without a word: if (i >= count) return;")
     assert (momentum_behind == CANARY).all(), (
         "threads beyond the end wrote behind the momentum: if (i >= count) return;")
+    assert not (abs(weights - before) > 1.5 * abs(expected - before) + 1e-6).all(), (
+        "every weight has moved more than once: each thread takes ONE number, its own, and needs no loop for that")
+    assert not np.allclose(weights, 2 * before - expected, atol=1e-6), (
+        "the weights move along the gradient, uphill; a step goes against it: minus")
     assert np.allclose(weights, expected, atol=1e-6), (
         "with a factor of 0, no decay and no mask a step is weight - rate * gradient; yours differs. The rate lies in "
-        "memory: rate[0]")
+        "memory: rate[0]. (And what is no whole number is a float, no int)")
+
+
+@sgd.check
+def test_the_work_is_shared():
+    arrays = (random(300), random(300), random(300), np.ones(300, bool), np.full(1, 0.1, np.float32))
+    counts = used("update", "sgd", ["gradients"], (3,), (100,), *arrays, 0.9, 0, 0.0, 300)
+    assert counts is None or counts.max() < 100, (
+        f"one thread has fetched {counts.max()} gradients while others looked on. There are as many threads as "
+        f"weights: each computes one, without a loop")
 
 
 @sgd.check
@@ -93,6 +199,9 @@ def test_the_momentum_is_carried_on():
     (weights, momentum), (expected, velocity), _ = stepped()
     assert np.allclose(momentum, velocity, atol=1e-6), (
         "momentum[i] must become factor * momentum[i] + g: that is where the next step goes on from")
+    (nesterovs, _) = stepped(nesterov=1)[1]
+    assert not np.allclose(weights, nesterovs, atol=1e-6), (
+        "nesterov is 0 here, and you took Nesterov's step all the same: nesterov ? ... : velocity")
     assert np.allclose(weights, expected, atol=1e-6), "the weight moves by rate * velocity, the new one; yours differs"
 
 
@@ -109,6 +218,9 @@ def test_decay_and_nesterov():
 def test_what_the_mask_does_not_keep_is_exactly_zero():
     mask = np.arange(300) % 3 > 0
     (weights, momentum), (expected, velocity), _ = stepped(mask=mask, decay=0.01)
+    assert not np.array_equal(weights[~mask], random(300)[~mask]), (
+        "where mask[i] is false the weight was left as it was. It must become 0: a mask that has just been made finds "
+        "weights that are still there")
     assert not weights[~mask].any(), (
         "pruned weights have come back: where mask[i] is false the weight becomes 0, whatever its gradient")
     assert not momentum[~mask].any(), (
@@ -138,6 +250,30 @@ sgd.wrong(HEAD.replace("BEGIN", MINE + STOP).replace("END", "momentum[i] = veloc
           says="pruned weights have come back")
 sgd.wrong(HEAD.replace("BEGIN", MINE + STOP).replace("END", KEPT.replace("mask[i] ? velocity : 0", "velocity")),
           says="the momentum of pruned weights lives on")
+sgd.wrong("def sgd():\n    kernel = ''", says="nothing came back: the kernel is a text")
+sgd.wrong(HEAD.replace("BEGIN", f"{MINE} if (i > count) return;").replace("END", KEPT),
+          says="with the numbers 0 to 299")
+sgd.wrong(HEAD.replace("BEGIN", f"int i = blockIdx.x + threadIdx.x; {STOP}").replace("END", KEPT),
+          says="no thread has taken them")
+sgd.wrong(HEAD.replace("BEGIN", "for (int i = 0; i < count; i++) {").replace("END", KEPT + "}"),
+          says="moved more than once")
+sgd.wrong(HEAD.replace("BEGIN", "if (blockIdx.x + threadIdx.x == 0) for (int i = 0; i < count; i++) {").replace(
+    "END", KEPT + "}"), says="while others looked on")
+sgd.wrong(HEAD.replace("BEGIN", MINE + STOP).replace("END", KEPT.replace("rate[0]", "rate[i]")),
+          says="there is one rate for all")
+sgd.wrong(HEAD.replace("BEGIN", MINE + STOP).replace("END", KEPT.replace("rate[0]", "rate")), says="is an array")
+sgd.wrong(HEAD.replace("BEGIN", MINE + STOP).replace("END", KEPT).replace("weights[i];", "weights[i]", 1),
+          says="Is there a ; at the end")
+sgd.wrong(HEAD.replace("BEGIN", MINE + STOP).replace("END", KEPT).replace("float velocity =", "velocity ="),
+          says="with its type in front")
+sgd.wrong(HEAD.replace("BEGIN", MINE + STOP + "{").replace("END", KEPT), says="Is every { closed?")
+sgd.wrong(HEAD.replace("BEGIN", MINE + STOP).replace("END", KEPT.replace("- rate", "+ rate")), says="uphill")
+sgd.wrong(HEAD.replace("BEGIN", MINE + STOP).replace("END", KEPT.replace("mask[i] ?", "!mask[i] ?")),
+          says="true means kept")
+sgd.wrong(HEAD.replace("BEGIN", MINE + STOP).replace("END", KEPT).replace("nesterov ? g + factor * velocity : velocity",
+                                                                         "g + factor * velocity"),
+          says="Nesterov's step all the same")
+sgd.wrong(HEAD.replace("BEGIN", MINE + STOP + "if (!mask[i]) return;").replace("END", KEPT), says="left as it was")
 
 
 # ----------------------------------------------------------------------------------------------------- kernels.gpu.loss
@@ -180,10 +316,20 @@ def test_no_thread_reads_what_is_not_there_yet():
         "place of "
         "sums before its owner wrote it: a barrier is missing. __syncthreads(); before each step of the halving")
     assert got != 256, "256 ones gave 256: that is their sum. Divide by rows"
+    assert got != 0, (
+        "the mean of 256 ones is 0. Two whole numbers divided are a whole number in C, rounded down, so 1 / rows is 0: "
+        "a float must be one of the two, like sums[0] / rows")
+    assert got != 1 / 256, (
+        "of 256 ones only one has arrived: is sums an array for all threads, __shared__, and has each its own place in "
+        "it, sums[threadIdx.x]?")
+    assert got != 0.5, "the mean of 256 ones is 0.5: the last step has half = 1, and takes in sums[1]"
+    assert 0 < got <= 1, (
+        f"the mean of 256 ones is 1, yours is {got:g}: some numbers were added twice, or come from behind the end of "
+        "an array. Each thread takes every 256th row, row < rows; half is 128, 64, ... 1, and only the threads below "
+        "half add")
     assert got == 1, (
-        f"the mean of 256 ones is 1, yours is {got}. Is it too small, then somebody took a sum that another thread "
-        f"was not "
-        "done with: one barrier before EVERY step of the halving, not before the first only")
+        f"the mean of 256 ones is 1, yours is {got:g}. Somebody took a sum that another thread was not done with: one "
+        "barrier before EVERY step of the halving, not before the first only")
 
 
 @mean.check
@@ -193,6 +339,9 @@ def test_there_may_be_more_rows_than_threads_or_fewer():
     assert not np.isclose(got, losses[:256].sum() / 1000, atol=1e-5), (
         "of 1,000 rows only the first 256 were added up: there are 256 threads, so each takes every 256th row: "
         "row = threadIdx.x, then row += 256")
+    assert not np.isclose(got, losses.sum() / 256, atol=1e-5), "you divided by 256, the threads; there are 1,000 rows"
+    assert not np.isclose(got, losses[:768].sum() / 1000, atol=1e-5), (
+        "of 1,000 rows only 768 were added up: rows / 256 is 3 in C, rounded down. Each thread takes every 256th row")
     assert np.isclose(got, losses.mean(), atol=1e-5), (
         f"the mean of these 1,000 numbers is {losses.mean():.5f}, not {got:.5f}")
     got = mean_of(losses[:3])
@@ -208,8 +357,27 @@ def test_the_order_of_the_threads_does_not_matter():
     results = {mean_of(losses, seed) for seed in range(10)}
     assert len(results) == 1, (
         f"ten orders of the threads gave {len(results)} results, from {min(results):.5f} to {max(results):.5f}. "
-        f"Somebody "
-        "reads a number while another thread still works on it: who waits for whom, in each step?")
+        "Somebody reads a number while another thread works on it. Is there a barrier in each step, and do "
+        "only the threads below half add?")
+
+
+@mean.check
+def test_the_sum_is_made_by_halves():
+    losses = np.ones(512, np.float32)
+    losses[0] = 2.0**25
+    lost = 2.0**25 + 511 - mean_of(losses) * 512
+    assert lost < 100, (
+        f"{lost:.0f} of 511 ones are lost. One thread has added up everything, or all 256 sums, while 255 looked on; "
+        "and a small number that is added to a large one is rounded away. In halves, small ones meet small ones first")
+
+
+@mean.check
+def test_one_thread_writes_the_result():
+    counts = used("loss", "mean_of_rows", ["mean"], (1,), (256,), random(300), np.zeros(1, np.float32), 300)
+    writers = 1 if counts is None else (counts > 0).sum()
+    assert writers == 1, (
+        f"{writers} threads have written to mean, and nothing says that the sum was there when they did. One is "
+        "enough, the one that has made the last step: if (threadIdx.x == 0)")
 
 
 MEAN = """
@@ -236,6 +404,29 @@ mean.wrong(MEAN.replace("BEFORE", "").replace("INSIDE", SYNC).replace("/ rows", 
 mean.wrong(MEAN.replace("BEFORE", "").replace("INSIDE", SYNC).replace(
     "for (int row = threadIdx.x; row < rows; row += 256) sum += losses[row];",
     "if (threadIdx.x < rows) sum = losses[threadIdx.x];"), says="only the first 256 were added up")
+RIGHT = MEAN.replace("BEFORE", "").replace("INSIDE", SYNC)
+mean.wrong(MEAN.replace("BEFORE", "").replace("INSIDE", "if ((int)threadIdx.x >= half) continue; __syncthreads();"),
+           says="Does __syncthreads() stand inside an if")
+mean.wrong(RIGHT.replace("sums[0] / rows", "1 / rows * sums[0]"), says="so 1 / rows is 0")
+mean.wrong(RIGHT.replace("__shared__ ", ""), says="only one has arrived")
+mean.wrong(RIGHT.replace("half > 0", "half > 1"), says="the last step has half = 1")
+mean.wrong(RIGHT.replace("half /= 2", "half--"), says="some numbers were added twice")
+mean.wrong(RIGHT.replace("/ rows", "/ 256"), says="you divided by 256, the threads")
+mean.wrong(RIGHT.replace("for (int row = threadIdx.x; row < rows; row += 256)",
+                         "int n = rows / 256; for (int row = threadIdx.x * n; row < threadIdx.x * n + n; row++)"),
+           says="rows / 256 is 3 in C")
+mean.wrong(RIGHT.replace("sums[threadIdx.x] = sum;", "if (threadIdx.x < rows) sums[threadIdx.x] = sum;"),
+           says="must still write their 0")
+mean.wrong(RIGHT[: RIGHT.index("  float sum")] + """
+  if (threadIdx.x > 0) return;
+  float sum = 0;
+  for (int row = 0; row < rows; row++) sum += losses[row];
+  mean[0] = sum / rows;
+}
+'''
+""", says="while 255 looked on")
+mean.wrong(RIGHT.replace("if (threadIdx.x == 0) mean", "mean"), says="threads have written to mean")
+mean.wrong(RIGHT.replace("if ((int)threadIdx.x < half) ", ""), says="only the threads below half add")
 
 
 # --------------------------------------------------------------------------------------------------- kernels.gpu.matmul
@@ -248,24 +439,25 @@ product = Exercise("kernels.gpu.matmul.matmul", seconds=30, hints=(
     "where\n"
     "that lies outside. Barrier. Add the 16 products of row i of x_tile and column j of y_tile. Barrier.",
     """
-    for (int k = 0; k < K; k += TILE) {
+    for (int k = 0; k < K; k += 16) {
       x_tile[i][j] = m < M && k + j < K ? x[m * x_row + (k + j) * x_column] : 0;
       y_tile[i][j] = ...;
       ...                                       // a barrier: nobody reads before the tiles are full
-      for (int t = 0; t < TILE; t++) sum += ...;
+      for (int t = 0; t < 16; t++) sum += ...;
       ...                                       // a barrier: nobody fills them again before all have read
     }
     if (m < M && n < N) z[m * N + n] = sum;
     """))
 
 
-def multiplied(M, N, K, seed=0, transposed=False):
+def multiplied(M, N, K, seed=0, transposed=""):
     """What the kernel makes of two matrices, and their product."""
     x, y = random(M, K), random(K, N, seed=1)
     whole = np.full(M * N + 600, CANARY)
     padding = np.full(600, np.nan, np.float32)          # who reads behind x or y gets NaN
-    strides = ((1, M) if transposed else (K, 1)), (N, 1)
-    memory = np.concatenate([(x.T if transposed else x).ravel(), padding]), np.concatenate([y.ravel(), padding])
+    strides = (1, M) if transposed == "x" else (K, 1), (1, K) if transposed == "y" else (N, 1)
+    memory = [np.concatenate([(matrix.T if name == transposed else matrix).ravel(), padding])
+              for name, matrix in (("x", x), ("y", y))]
     launch("matmul", "matmul", (-(-N // 16), -(-M // 16)), (16, 16), *memory, whole, M, N, K, *strides[0], *strides[1],
            seed=seed)
     assert (whole[M * N :] == CANARY).all(), (
@@ -281,8 +473,17 @@ def test_the_tiles_are_full_before_anybody_reads_them():
         "there is NaN in the product. Shared memory is full of NaN before a block begins: some threads multiplied "
         "numbers "
         "of a tile that others had not brought yet. A barrier between bringing and reading: __syncthreads();")
+    x, y = random(16, 16), random(16, 16, seed=1)
+    for other, why in ((x.T @ y, "x_tile holds x with rows and columns swapped"),
+                       (x @ y.T, "y_tile holds y with rows and columns swapped"),
+                       (x.T @ y.T, "both tiles are read, or filled, with rows and columns swapped"),
+                       (expected.T, "row and column of the result are swapped: z[m * N + n]")):
+        assert not np.allclose(got, other, atol=1e-4), (
+            f"{why}. Row m, column k of x is at x[m * x_row + k * x_column], and so for y; the sum is over "
+            "x_tile[i][t] * y_tile[t][j]")
     assert np.allclose(got, expected, atol=1e-4), (
-        "the product of two 16 x 16 matrices is wrong: thread (i, j) adds x_tile[i][t] * y_tile[t][j] over t")
+        "the product of two 16 x 16 matrices is wrong. Thread (i, j) brings row m, column k + j of x and row k + i, "
+        "column n of y; then it adds x_tile[i][t] * y_tile[t][j] over t")
 
 
 @product.check
@@ -296,16 +497,40 @@ def test_nobody_fills_a_tile_that_others_still_read():
 
 
 @product.check
+def test_a_block_knows_its_place_in_the_result():
+    got, expected = multiplied(32, 48, 16)
+    assert np.allclose(got, expected, atol=1e-4), (
+        "with one block the product was right, with 2 x 3 blocks it is wrong. z has rows of N numbers, and the "
+        "result's row and column are m and n, not i and j: z[m * N + n]")
+
+
+@product.check
 def test_matrices_of_any_size_and_any_strides():
+    got, expected = multiplied(16, 16, 37)
+    assert not np.allclose(got, random(16, 37)[:, :32] @ random(37, 16, seed=1)[:32], atol=1e-4), (
+        "of 37 products only 32 were added: K / 16 is 2 in C, rounded down, and K need not be a multiple of 16")
     got, expected = multiplied(20, 18, 37)
     assert not np.isnan(got).any(), (
         "20 x 37 times 37 x 18 has NaN in it: at the edges the tiles stick out of the matrices, and what lies there is "
         "not theirs. Put 0 into the tile where m >= M, n >= N, or the k is beyond K")
     assert np.allclose(got, expected, atol=1e-4), (
         "20 x 37 times 37 x 18 is wrong: at the edges the tiles stick out; a row that ends must not go on in the next")
-    got, expected = multiplied(17, 16, 20, transposed=True)
+    got, expected = multiplied(17, 16, 20, transposed="x")
     assert np.allclose(got, expected, atol=1e-4), (
         "with a transposed x the product is wrong: row m, column k of x lies at m * x_row + k * x_column")
+    got, expected = multiplied(17, 18, 20, transposed="y")
+    assert np.allclose(got, expected, atol=1e-4), (
+        "with a transposed y the product is wrong: row k, column n of y lies at k * y_row + n * y_column")
+
+
+@product.check
+def test_a_number_is_fetched_once_for_a_whole_block():
+    x, y, z = random(64, 32), random(32, 64, seed=1), np.zeros(64 * 64, np.float32)
+    counts = used("matmul", "matmul", ["x", "y"], (4, 4), (16, 16), x, y, z, 64, 64, 32, 32, 1, 64, 1)
+    each = 0 if counts is None else counts.sum() / (x.size + y.size)
+    assert each <= 8, (
+        f"the product is right, but for a 64 x 64 result each number was fetched {each:.0f} times from the far memory; "
+        "in tiles it is 4. Every thread brings ONE number of each tile, and what it multiplies comes from the tiles")
 
 
 PRODUCT = """
@@ -313,7 +538,7 @@ def matmul():
     return '''
 extern "C" __global__ void matmul(const float* x, const float* y, float* z, int M, int N, int K, int x_row,
                                   int x_column, int y_row, int y_column) {
-  __shared__ float x_tile[16][17], y_tile[16][17];
+  __shared__ float x_tile[16][16], y_tile[16][16];
   int i = threadIdx.y, j = threadIdx.x, m = blockIdx.y * 16 + i, n = blockIdx.x * 16 + j;
   float sum = 0;
   for (int k = 0; k < K; k += 16) {
@@ -342,3 +567,17 @@ product.wrong(variant(FIRST=""), says="A barrier between bringing and reading")
 product.wrong(variant(SECOND=""), says="A second barrier, at the end of the loop")
 product.wrong(variant(INSIDE_X="m < M ?", INSIDE_Y="n < N ?"), says="the tiles stick out")
 product.wrong(variant(WRITE=""), says="threads outside of it have written too")
+RIGHT = variant()
+X, Y = "x[m * x_row + (k + j) * x_column]", "y[(k + i) * y_row + n * y_column]"
+product.wrong(RIGHT.replace("  float sum", "  if (m >= M || n >= N) return;\n  float sum"),
+              says="has somebody returned before?")
+product.wrong(RIGHT.replace(X, "x[(k + j) * x_row + m * x_column]"), says="x_tile holds x with rows and columns")
+product.wrong(RIGHT.replace("y_tile[t][j]", "y_tile[j][t]"), says="y_tile holds y with rows and columns")
+product.wrong(RIGHT.replace("m * N + n", "n * M + m"), says="row and column of the result are swapped")
+product.wrong(RIGHT.replace("m * N + n", "i * N + j"), says="with 2 x 3 blocks it is wrong")
+product.wrong(RIGHT.replace("k < K; k += 16", "k < K / 16 * 16; k += 16"), says="K / 16 is 2 in C")
+product.wrong(RIGHT.replace(X, "x[m * K + k + j]"), says="with a transposed x")
+product.wrong(RIGHT.replace(Y, "y[(k + i) * N + n]"), says="with a transposed y")
+product.wrong(RIGHT.replace("sum += x_tile[i][t] * y_tile[t][j];", "if (m < M && n < N && k + t < K) "
+                            "sum += x[m * x_row + (k + t) * x_column] * y[(k + t) * y_row + n * y_column];"),
+              says="from the far memory")

@@ -20,15 +20,26 @@ import numpy as np
 
 import minirewind as mr
 from minirewind import learn, pictures
-from minirewind.kernels.gpu import emulator, sources
+from minirewind.kernels.gpu import emulator, host, sources
 from minirewind.learn import exercise
 
 exercise.begin("13_gpu")
 
 # %% [markdown]
 # Programs for NVIDIA's cards are written in **CUDA**, which is C with a few more words. You need only a little of C:
-# `float x = 0;` makes a variable, `int` is a whole number, `a[i]` is as in NumPy, `condition ? a : b` is Python's
-# `a if condition else b`, `for (int k = 0; k < 8; k++)` is `for k in range(8)`, and a line ends with `;`.
+#
+# | C | Python |
+# |---|---|
+# | `float x = 0;` | `x = 0.0` (a variable is made with its type; `int` is a whole number, `bool` is true or false) |
+# | `x += 1;` and `i++;` | `x += 1` and `i += 1` (a line ends with `;`) |
+# | `condition ? a : b` | `a if condition else b` |
+# | `a && b` | `a and b` |
+# | `if (i >= count) return;` | `if i >= count: return` |
+# | `for (int k = 0; k < 8; k++) { ... }` | `for k in range(8): ...` (braces hold together what Python moves in) |
+# | `float* a`, then `a[i]` | an array `a`, and one number of it; with `const` in front it is only read |
+# | `extern "C" __global__ void f(...) { ... }` | `def f(...): ...`, for the card; it only writes into arrays |
+#
+# One trap: two whole numbers divided are a whole number, rounded down. `1 / 2` is 0.
 #
 # You need no card. minirewind has an **emulator**: it takes the same CUDA text, lets g++ translate it for your
 # processor, and plays all the threads itself, one after another. It is far slower than a card. But it is *stricter*,
@@ -155,7 +166,7 @@ exercise.reveal(prediction, int(np.log2(256)))
 #
 # Nobody knows. A card runs 32 threads at a time, in step with each other: these 32 are a **warp**. Which warp comes
 # next, and how far it gets, is decided by the card, anew each time. Let us look. Every thread of this kernel writes
-# down at what time it was here, twice:
+# down at what time it was here, twice. The clock is one number in memory, and whoever looks at it moves it on by one:
 
 # %%
 diary = """
@@ -178,8 +189,9 @@ def times(barrier, seed):
 def both(seed):
     _, axes = plt.subplots(1, 2, figsize=(9, 3), layout="constrained", sharey=True)
     for axis, barrier in zip(axes, ("", "__syncthreads();")):
-        for when, colour, label in zip(times(barrier, seed), ("#1b6ca8", "#d95f02"), ("first", "second")):
-            axis.scatter(when, range(128), s=6, color=colour, label=label)
+        first, second = times(barrier, seed)
+        axis.scatter(first, range(128), s=30, color="#1b6ca8", label="first")
+        axis.scatter(second, range(128), s=6, color="#d95f02", label="second")
         axis.set(xlabel="time", title=barrier or "no barrier")
         axis.hlines([32, 64, 96], 0, 256, color="#dddddd", linewidth=0.8)
     axes[0].set_ylabel("thread")
@@ -191,16 +203,17 @@ if device:
     both(seed=1)
 
 # %% [markdown]
-# On the left each warp of 32 threads runs through to the end before the next one begins. (This emulator does it on
-# purpose: whoever forgot somebody is punished at once. On a card it would be any mixture.) On the right there is one
-# line between the two places:
+# On the left each warp of 32 threads runs through to the end before the next one begins, and within it each thread
+# before the next: every orange dot sits on its blue one. (This emulator does it on purpose: whoever forgot somebody is
+# punished at once. On a card it would be any mixture, and the threads of a warp walk in step, as long as they do.) On
+# the right there is one line between the two places:
 #
 # ```c
 # __syncthreads();
 # ```
 #
 # That is a **barrier**. Whoever comes to it waits until *all* threads of the block have come. Not one orange dot lies
-# left of a blue one.
+# left of a blue one. All means all: a thread that has gone home, or takes another way through an `if`, never comes.
 #
 # ### Exercise 2: the mean
 #
@@ -251,11 +264,11 @@ extern "C" __global__ void pass_on(const float* x, float* y) {
 """
 
 
-def wrong_numbers(barrier, seed):
-    """How many of the 128 results are wrong."""
+def wrong(barrier, seed):
+    """Which of the 128 results are wrong."""
     x, y = np.arange(128, dtype=np.float32), np.zeros(128, np.float32)
     translated(subtle.replace("BARRIER", barrier), "pass_on", seed)((1,), (128,), (x, y))
-    return int((y != np.roll(x, -2) ** 2).sum())
+    return y != np.roll(x, -2) ** 2
 
 
 # %% [markdown]
@@ -265,20 +278,21 @@ def wrong_numbers(barrier, seed):
 prediction = None       # a number from 0 to 30
 
 if device:
-    without = [wrong_numbers("", seed) for seed in range(1, 31)]
-    with_it = [wrong_numbers("__syncthreads();", seed) for seed in range(1, 31)]
-    exercise.reveal(prediction, sum(count > 0 for count in without))
-    axis = plt.figure(figsize=(7, 2.8), layout="constrained").gca()
-    axis.bar(range(1, 31), without, color="#d95f02", label="one barrier missing")
-    axis.plot(range(1, 31), with_it, "o", color="#1b6ca8", markersize=4, label="all barriers")
-    axis.set(xlabel="order of the threads (seed)", ylabel="wrong numbers of 128", ylim=(-3, 128))
-    axis.legend(fontsize=8)
+    without = np.array([wrong("", seed) for seed in range(1, 31)])
+    with_it = np.array([wrong("__syncthreads();", seed) for seed in range(1, 31)])
+    exercise.reveal(prediction, int(without.any(axis=1).sum()))
+    _, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained", sharey=True)
+    for axis, found, title in zip(axes, (without, with_it), ("one barrier missing", "all barriers")):
+        axis.imshow(found, aspect="auto", cmap="Oranges", vmin=0, vmax=1.4, extent=(0, 128, 30.5, 0.5))
+        axis.set(title=f"{title}: {found.sum(axis=1).mean():.0f} of 128 wrong", xlabel="thread")
+    axes[0].set_ylabel("order of the threads (seed)")
     plt.show()
 
 # %% [markdown]
-# Many numbers are wrong, and other ones each time. A thread has put its new number on its seat while its neighbour had
-# not read the old one yet. This is a **data race**: two threads, one place, at least one of them writes, and nothing
-# says who is first. On a card it can go well for weeks. In a network it would be a little noise in a gradient, and you
+# A line is one run, and orange is wrong: about half of the numbers, and other ones each time. A thread has put its new
+# number on its seat while its neighbour had not read the old one yet. This is a **data race**: two threads, one place,
+# at least one of them writes, and nothing says who is first. On a card most orders are harmless, and it can go well for
+# weeks. In a network it would be a little noise in a gradient, and you
 # would look for it in your learning rate.
 #
 # ## 4. Memory that is near
@@ -286,8 +300,26 @@ if device:
 # Shared memory is good for one thing more. In a matrix product every number of `x` is needed for a whole row of the
 # result. If each thread fetches for itself what it needs, each number of `x` comes from the far memory again and again.
 # Instead a block of 16 × 16 threads can fetch a tile of 16 × 16 numbers *together*, each thread one, and then all read
-# from the shared copy.
-#
+# from the shared copy. Here is one block, the one that makes the dark tile of `z`. It needs a strip of `x` and a strip
+# of `y`, and goes along them tile by tile. Move it.
+
+# %%
+def tiles(step):
+    x, y, z = np.zeros((3, 64, 64))
+    here = slice(16 * step, 16 * step + 16)
+    x[16:32], y[:, 32:48] = 1, 1
+    x[16:32, here] = y[here, 32:48] = z[16:32, 32:48] = 2
+    _, axes = plt.subplots(1, 3, figsize=(8, 2.9), layout="constrained")
+    for axis, picture, name in zip(axes, (x, y, z), ("x", "y", "z = x @ y")):
+        axis.imshow(picture, cmap="Oranges", vmax=3, extent=(0, 64, 64, 0))
+        axis.set(title=name, xticks=range(0, 65, 16), yticks=range(0, 65, 16))
+        axis.grid(color="#cccccc")
+    plt.show()
+
+
+pictures.slide(tiles, step=(0, 3, 1))
+
+# %% [markdown]
 # **Predict:** `x` is 256 × 256, and so is `y`. How often is each number of `x` fetched from the far memory if every
 # thread works alone? And in tiles of 16 × 16?
 
@@ -297,23 +329,24 @@ prediction = None       # two numbers, like (100, 10)
 exercise.reveal(prediction, (256, 256 // 16))
 
 # %% [markdown]
+# Each row of `x` is needed for 256 columns of the result. Alone, each of these 256 threads fetches it. In tiles, one
+# block fetches it for 16 columns at once, and there are 16 such blocks. (The checks of the next exercise count it.)
+#
 # ### Exercise 3: the matrix product in tiles
 #
 # ```c
 # extern "C" __global__ void matmul(const float* x, const float* y, float* z, int M, int N, int K,
 #                                   int x_row, int x_column, int y_row, int y_column) {
-#   __shared__ float x_tile[16][17], y_tile[16][17];
+#   __shared__ float x_tile[16][16], y_tile[16][16];
 #   int i = threadIdx.y, j = threadIdx.x, m = blockIdx.y * 16 + i, n = blockIdx.x * 16 + j;
 #   float sum = 0;
 # ```
 #
-# Blocks and threads have two numbers here, `x` and `y`. The thread makes the result in row `m`, column `n`. Go along
-# `K` in steps of 16. In each step: bring one number of each tile, wait, add up 16 products, wait. `x[m][k]` lies at
-# `x[m * x_row + k * x_column]`: the strides of lesson 01, so that a transposed matrix is no copy. Where a tile sticks
-# out of its matrix, put 0.
-#
-# (Why 17? Shared memory hands out 32 numbers at once if they lie in different *banks*, columns of it. With rows of
-# 17 the numbers of a column do.)
+# Blocks and threads have two numbers here: `.x` counts along a row, `.y` counts the rows. The thread makes the result
+# in row `m`, column `n`. Go along `K` in steps of 16. In each step: bring one number of each tile, wait, add up 16
+# products, wait. `x[m][k]` lies at `x[m * x_row + k * x_column]`: the strides of lesson 01, so that a transposed matrix
+# is no copy. Where a tile sticks out of its matrix, put 0. And the threads for which there is no result in `z`: may
+# they go home at once, as in exercise 1?
 
 # %%
 @exercise.implement("kernels.gpu.matmul.matmul")
@@ -347,16 +380,22 @@ def card():
 
 
 if device:
-    where, steps = card() or "emulated", exercise.scale(smoke=2, laptop=12)
-    launched = []
-    launch = type(device).launch
-    type(device).launch = lambda self, file, name, *rest: (launched.append(name), launch(self, file, name, *rest))[1]
-    here, there = losses("cpu", steps), losses(where, steps)
-    type(device).launch = launch
+    where, steps, launched = card() or "emulated", exercise.scale(smoke=2, laptop=12), []
+    launch = host.Gpu.launch
+
+    def counting(self, file, name, *rest):
+        launched.append(name)
+        launch(self, file, name, *rest)
+
+    host.Gpu.launch = counting                  # for this cell only: what it starts is written down
+    try:
+        here, there = losses("cpu", steps), losses(where, steps)
+    finally:
+        host.Gpu.launch = launch
     axis = plt.figure(figsize=(6, 2.8), layout="constrained").gca()
     axis.plot(here, "o", color="#1b6ca8", label="cpu")
     axis.plot(there, "x", color="#d95f02", label=where)
-    axis.set(xlabel="step", ylabel="loss")
+    axis.set(xlabel="step", ylabel="loss", xticks=range(steps))
     axis.legend()
     plt.show()
     print("largest difference:", max(abs(a - b) for a, b in zip(here, there)))
@@ -365,7 +404,8 @@ if device:
 
 # %% [markdown]
 # The same losses, up to rounding. Every product of matrices, every mean loss and every step of SGD went through a few
-# lines of CUDA. Here is what lies in the folder `kernels/gpu`. You can read all of it now; begin with `update.cu`.
+# lines of CUDA. (On a card a step is recorded once and then replayed, so there the count is smaller.) Here is what lies
+# in the folder `kernels/gpu`. Most of it you can read now; begin with `update.cu`, and end with `tensor_cores.cu`.
 
 # %%
 for file in sources.names():
@@ -388,4 +428,5 @@ exercise.status("13")
 #
 # The last five steps of the halving are made by 32 threads, one single warp, and a warp runs in step. Do those steps
 # need a barrier? Could a thread hand its number directly to its neighbour, without memory? Look for `__shfl_xor_sync`
-# in `kernels/gpu/warp.h`. It is seven lines. And then: which 32 sums does `normalisation.cu` make with it?
+# in `kernels/gpu/warp.h`: `sum_of_warp` is two lines. And where does the framework's own `mean_of_rows`, which
+# `exercise.solution` shows you, still need a barrier?

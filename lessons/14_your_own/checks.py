@@ -32,6 +32,8 @@ def table_of(images):
     assert got.shape != images.shape, (
         "you normalised the images themselves. A table is wanted: what becomes of each of the 256 possible values")
     assert got.shape != (256,), "one table for everything: each channel has its own mean and spread, so (C, 256)"
+    assert got.shape != (len(images), 256) or len(images) == C, (
+        "one row for each image. A row is for a channel: its mean goes over images, rows and columns, axis=(0, 2, 3)")
     assert got.shape == (C, 256), f"expected a table of shape (C, 256) = ({C}, 256), yours is {got.shape}"
     return got
 
@@ -45,15 +47,25 @@ def photographs(seed=0):
 
 @table.check
 def test_what_is_looked_up_has_mean_0_and_spread_1():
-    images = np.array([0, 2, 2, 4], np.uint8).reshape(2, 1, 1, 2)           # mean 2, spread sqrt 2
+    images = np.array([0, 2, 2, 0, 4, 2, 2, 4], np.uint8).reshape(2, 1, 2, 2)           # mean 2, spread sqrt 2
     got = table_of(images)[0]
     looked_up = got[images]
-    assert not np.isclose(looked_up[0, 0, 0, 0], -1), (
-        "0 became -1: you divided by the variance, 2. The spread is its root")
+    assert not np.allclose(got[[0, 4]], [-1, 1]), (
+        "0 became -1, and 4 became 1: you divided by the variance, 2. The spread is its root")
+    assert not np.allclose(got[[0, 4]], [-1, 3]), (
+        "images[0] is the first image, not the first channel: that is images[:, 0], of all images")
+    assert looked_up.max() < 100, (
+        "you counted in uint8, the images' type, where there is nothing below 0 and 0 - 2 is 254. np.arange(256) "
+        "without a type counts further")
+    assert not np.allclose(got[[0, 4]], [0, 1]), (
+        "you stretched the values to 0 ... 1, by the smallest and the largest. One spot of light would decide for all: "
+        "the mean and the spread are wanted")
     assert abs(looked_up).max() > 0.1, (
         "you divided by 255, or nearly: the numbers are small, but their mean is not 0 and their spread not 1")
-    assert not np.isclose(looked_up.std(), np.sqrt(3 / 4)), (
+    assert not np.isclose(looked_up.std(), np.sqrt(7 / 8)), (
         "you divided by count - 1. The spread of all pixels is wanted as it is, not a guess at that of others")
+    assert not np.isclose(looked_up.std(), np.sqrt(3 / 4)), (
+        "you took each value once. A value counts as often as it occurs: the mean and the spread of the pixels")
     assert np.isclose(looked_up.mean(), 0, atol=1e-6), f"the mean of what is looked up is {looked_up.mean():.3f}, not 0"
     assert np.isclose(looked_up.std(), 1, atol=1e-5), f"the spread of what is looked up is {looked_up.std():.3f}, not 1"
 
@@ -88,7 +100,12 @@ def test_a_channel_without_any_contrast_is_no_nan():
     assert np.isfinite(got).all(), (
         "one channel is 7 everywhere, its spread is 0, and you divided by it. Divide by 1 then: an empty channel is no "
         "reason for a network full of nan")
-    assert np.isclose(got[1, 7], 0), f"its only value, 7, becomes 0; yours is {got[1, 7]:g}"
+    assert np.isclose(got[1, 7], 0), (
+        f"its only value, 7, becomes 0; yours is {got[1, 7]:g}. (Divided by 255 first? Then a spread of 0 is rounded "
+        "to something like 1e-18, and divided by)")
+    assert np.isclose(got[1, 8], 1), (
+        f"a channel is 7 everywhere in training. If a test image has an 8 there, it becomes 8 - 7 = 1, divided by 1; "
+        f"yours is {got[1, 8]:g}. What is added to the spread to be safe makes monsters of such a pixel")
 
 
 table.wrong("""
@@ -122,6 +139,23 @@ def normalising_table(images):
     std = images.std(axis=(0, 2, 3), ddof=1)[:, None]
     return ((np.arange(256) - mean) / np.where(std > 0, std, 1)).astype(np.float32)
 """, says="not a guess at that of others")
+ROWS = """
+def normalising_table(images):
+    rows = []
+    for c in range(images.shape[1]):
+        values, part = np.arange(256), images[:, c]
+        rows.append((values - part.mean()) / (part.std() or 1))
+    return np.stack(rows).astype(np.float32)
+"""
+table.wrong(ROWS.replace("images[:, c]", "images[c]"), says="is the first image, not the first channel")
+table.wrong(ROWS.replace("range(images.shape[1])", "range(len(images))").replace("[:, c]", "[c]"),
+            says="one row for each image")
+table.wrong(ROWS.replace("part.mean()", "part.min()").replace("part.std()", "(part.max() - part.min())"),
+            says="you stretched the values")
+table.wrong(ROWS.replace("images[:, c]", "np.unique(images[:, c])"), says="you took each value once")
+table.wrong(ROWS.replace("np.arange(256)", "np.arange(256, dtype=np.uint8)").replace(
+    "part.mean()", "part.mean().astype(np.uint8)"), says="you counted in uint8")
+table.wrong(ROWS.replace("(part.std() or 1)", "(part.std() + 1e-5)"), says="makes monsters of such a pixel")
 
 
 # -------------------------------------------------------------------------------------------------------- optim.cosine
@@ -158,12 +192,22 @@ def rates(steps, base=0.1, last=0.01):
 @curve.check
 def test_it_begins_at_the_base_and_ends_at_a_hundredth():
     rate = rates(101, 0.2)
+    assert not np.isclose(rate(0), 0.398), (
+        "step 0 has the base, 0.2; yours is nearly twice that. 1 + cos goes from 2 to 0: take half of it")
     assert np.isclose(rate(0), 0.2), f"step 0 has the base, 0.2; yours is {rate(0):g}"
     assert not np.isclose(rate(100), 0, atol=1e-6), (
         "the last step has the rate 0. Fine-tuning takes the last rate for the whole retraining, and with 0 it would "
         "not move at all: the curve ends at a hundredth of the base")
+    assert not all(np.isclose(rate(step), 0.2) for step in range(101)), "the rate is the same at every step"
     assert not np.isclose(rate(100), 0.2), (
         "the last step has the base again: the cosine went round once. Half a cosine, to the angle pi, goes down only")
+    assert rate(100) > 0, (
+        f"the last rate is {rate(100):g}, and with it a step would climb: cos goes on to -1. Make of it something that "
+        "goes from 1 to 0 first: (1 + cos) / 2")
+    assert not np.isclose(rate(100), 0.01), (
+        "the last rate is 0.01 whatever the base. `last` is a share of the base: base * last")
+    assert all(rate(step + 1) <= rate(step) for step in range(100)), (
+        "the rate goes down and up again: math.cos takes its angle in radians, where half a circle is pi, not 180")
     assert rate(100) < 0.00201, (
         f"the last of 101 steps is step 100, and has a hundredth of the base, 0.002; yours is {rate(100):.5f}. Steps "
         f"count from 0, so share = step / (steps - 1)")
@@ -173,6 +217,14 @@ def test_it_begins_at_the_base_and_ends_at_a_hundredth():
 @curve.check
 def test_it_is_flat_at_both_ends_and_steep_in_the_middle():
     rate = rates(101, 1.0)
+    assert not np.isclose(rate(50), 1), (
+        "half-way there the rate is still the base: // leaves out the fraction, and only / keeps it")
+    assert not np.isclose(rate(50), 0.5), (
+        "in the middle the rate is 0.5, half of the base: the curve runs down to 0 and is cut off on its way. It goes "
+        "from base to low, low + (base - low) * ..., and is half-way between them there, 0.505")
+    assert not np.isclose(rate(50), 0.01 + 0.99 * np.cos(np.pi / 4)), (
+        "that is a quarter of a cosine: it ends where it is steepest. Half a cosine is flat at both ends; its angle "
+        "goes to pi")
     assert np.isclose(rate(50), 0.505), f"in the middle it is half-way between 1 and 0.01, 0.505; yours is {rate(50):g}"
     assert not np.isclose(rate(25), 0.7525), (
         "after a quarter you are a quarter of the way down: a straight line. A cosine begins slowly, and has come a "
@@ -184,9 +236,16 @@ def test_it_is_flat_at_both_ends_and_steep_in_the_middle():
 @curve.check
 def test_the_end_of_the_cosine_holds_beyond_it():
     rate = rates(11, 1.0)
-    assert np.isclose(rate(15), rate(10)), (
-        f"step 15 of a schedule of 11 steps: the last rate holds, {rate(10):g}; yours is {rate(15):g}, and rises "
+    try:
+        beyond = rate(15)
+    except Exception as reason:
+        raise AssertionError("step 15 of a schedule of 11 steps is an error in yours. Whoever trains on beyond the end "
+                             "gets the last rate: cut the step at steps - 1 first") from reason
+    assert beyond <= rate(10) + 1e-9, (
+        f"step 15 of a schedule of 11 steps: the last rate holds, {rate(10):g}; yours is {beyond:g}, and rises "
         f"again. Cut the step at steps - 1 first")
+    assert np.isclose(beyond, rate(10)), (
+        f"step 15 of a schedule of 11 steps: the last rate holds, {rate(10):g}; yours is {beyond:g}")
 
 
 @curve.check
@@ -228,3 +287,24 @@ def cosine(steps, base=0.1, last=0.01):
     low = base * last
     return lambda step: low + (base - low) * (1 + math.cos(math.pi * min(step, steps - 1) / (steps - 1))) / 2
 """, says="you divided by its length, 0")
+COSINE = """
+def cosine(steps, base=0.1, last=0.01):
+    low = base * last
+    return lambda step: low + (base - low) * (1 + math.cos(math.pi * min(step, steps - 1) / max(steps - 1, 1))) / 2
+"""
+HALF = COSINE[COSINE.index("(1 + math.cos") :].rstrip()
+curve.wrong(COSINE.replace("math.pi *", "180 *"), says="in radians")
+curve.wrong(COSINE.replace(HALF, HALF.removesuffix(" / 2")), says="take half of it")
+curve.wrong(COSINE.replace(HALF, HALF.removeprefix("(1 + ").removesuffix(") / 2")), says="cos goes on to -1")
+curve.wrong(COSINE.replace(HALF, HALF.removeprefix("(1 + ").removesuffix(") / 2")).replace("math.pi", "math.pi / 2"),
+            says="a quarter of a cosine")
+curve.wrong(COSINE.replace("base * last", "last"), says="whatever the base")
+curve.wrong(COSINE.replace("base * last", "base * 0.01"), says="ends at half of the base")
+curve.wrong(COSINE.replace("math.pi * min(step, steps - 1) / max(steps - 1, 1)",
+                           "math.pi * (min(step, steps - 1) // max(steps - 1, 1))"), says="leaves out the fraction")
+curve.wrong(COSINE.replace("low + (base - low) * (1", "max(low, base * (1").replace("/ 2", "/ 2)"), says="is cut off")
+curve.wrong("""
+def cosine(steps, base=0.1, last=0.01):
+    rates = base * (last + (1 - last) * (1 + np.cos(np.linspace(0, np.pi, steps))) / 2)
+    return lambda step: rates[step]
+""", says="is an error in yours")

@@ -22,7 +22,7 @@ constexpr int TILE = 16;
 extern "C" __global__ void __launch_bounds__(256) matmul(const float* __restrict__ x, const float* __restrict__ y,
                                                          float* __restrict__ z, int M, int N, int K, int x_row,
                                                          int x_column, int y_row, int y_column) {
-  __shared__ float x_tile[TILE][TILE + 1], y_tile[TILE][TILE + 1];     // one more: the rows start in different banks
+  __shared__ float x_tile[TILE][TILE], y_tile[TILE][TILE];
   int i = threadIdx.y, j = threadIdx.x, m = blockIdx.y * TILE + i, n = blockIdx.x * TILE + j;
   float sum = 0;
   for (int k = 0; k < K; k += TILE) {

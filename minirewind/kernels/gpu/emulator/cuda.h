@@ -128,11 +128,13 @@ inline void prepare(int number) {
   makecontext(&thread.context, run_thread, 0);
 }
 
-// Opens a barrier if every thread of first .. last - 1 that is still alive has come to it.
+// Opens a barrier if every thread of first .. last - 1 has come to it. A warp's does not wait for those that have ended;
+// the block's never opens then, as CUDA promises nothing where not all threads come.
 inline bool open(int first, int last, State barrier) {
   bool anyone = false;
   for (int i = first; i < last; i++) {
-    if (threads[i].state != barrier && threads[i].state != DONE) return false;
+    bool ended = threads[i].state == DONE && barrier == AT_THE_WARPS_BARRIER;
+    if (threads[i].state != barrier && !ended) return false;
     anyone |= threads[i].state == barrier;
   }
   for (int i = first; i < last; i++)
