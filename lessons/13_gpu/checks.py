@@ -102,7 +102,7 @@ def used(file, name, far, grid, block, *arguments):
         counted = re.sub(rf"(float\s*\*\s*(?:__restrict__\s*)?){each}\b", rf"\1far_{each}", counted)
         counted += f" Far<std::remove_pointer_t<decltype(far_{each})>> {each}{{far_{each}}};"
     try:
-        module = emulator.Module(text[: head.start()] + FAR + counted + text[head.end() :])
+        module = emulator.Module(text[: head.start()] + FAR + counted + text[head.end() :], flags=("-O0",))
     except RuntimeError:
         return None
     module.get_function(name)(grid, block, arguments)

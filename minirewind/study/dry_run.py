@@ -93,6 +93,7 @@ def timing(b: work.Bench, done: list[Node], workers: int) -> tuple[Callable[[Nod
         if marks[-1] - marks[0] > TIMED_SECONDS:
             break
     step = (marks[-1] - marks[0]) / max(1, len(marks) - 1)         # the first step may have compiled kernels
+    train.evaluate(model, b.data.validation)                       # so may the first evaluation have
     begin = time.perf_counter()
     train.evaluate(model, b.data.validation)
     look = time.perf_counter() - begin
