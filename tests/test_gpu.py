@@ -497,15 +497,21 @@ def test_with_its_barriers_a_kernel_emulated_does_not_depend_on_the_order(file):
 
 
 def test_what_cannot_go_on_is_an_error_emulated():
-    kernel = emulator.Module(sources.text("update") + """
+    module = emulator.Module(sources.text("update") + """
         extern "C" __global__ void wait(int n) {
           if ((int)threadIdx.x < n) __syncthreads();
           else if (threadIdx.x == 40) __syncthreads(), __syncwarp(), __syncthreads();
           else __syncwarp(), __syncthreads();
-        }""").get_function("wait")
+        }
+        extern "C" __global__ void leave(int n) {
+          if ((int)threadIdx.x < n) __syncthreads();
+        }""")
+    kernel, leave = module.get_function("wait"), module.get_function("leave")
     kernel((1,), (64,), (64,))
-    with pytest.raises(RuntimeError, match="never reach"):
-        kernel((1,), (64,), (32,))
+    leave((1,), (64,), (64,))
+    for each, n in (kernel, 32), (leave, 63):           # who has ended reaches no barrier either
+        with pytest.raises(RuntimeError, match="never reach"):
+            each((1,), (64,), (n,))
     with pytest.raises(TypeError, match="takes 1 arguments, got 2"):
         kernel((1,), (32,), (1, 2))
     with pytest.raises(RuntimeError, match="1 to 1024 threads"):
