@@ -190,7 +190,8 @@ plt.show()
 exercise.reveal(prediction, names[int(np.argmax(sizes))])
 
 # %% [markdown]
-# No bar is missing. (A missing bar is a layer without a gradient.)
+# No bar is missing. (A missing bar is a layer without a gradient.) The longest is the last one: that bias stands beside
+# the loss, and it is added to the score of every image.
 #
 # ## 3. Your schedule
 #
