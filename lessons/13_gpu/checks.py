@@ -313,16 +313,17 @@ def test_no_thread_reads_what_is_not_there_yet():
     got = mean_of(np.ones(256, np.float32))
     assert not np.isnan(got), (
         "the mean is NaN. The emulator fills shared memory with NaN before a block begins, so somebody has read a "
-        "place of "
-        "sums before its owner wrote it: a barrier is missing. __syncthreads(); before each step of the halving")
+        "place of sums before its owner wrote it: a barrier is missing. __syncthreads(); with its brackets, before "
+        "each step of the halving")
     assert got != 256, "256 ones gave 256: that is their sum. Divide by rows"
     assert got != 0, (
         "the mean of 256 ones is 0. Two whole numbers divided are a whole number in C, rounded down, so 1 / rows is 0: "
         "a float must be one of the two, like sums[0] / rows")
     assert got != 1 / 256, (
         "of 256 ones only one has arrived: is sums an array for all threads, __shared__, and has each its own place in "
-        "it, sums[threadIdx.x]?")
-    assert got != 0.5, "the mean of 256 ones is 0.5: the last step has half = 1, and takes in sums[1]"
+        "it, sums[threadIdx.x]? (Or did you divide by rows twice?)")
+    assert got != 0.5, (
+        "the mean of 256 ones is 0.5: one of the eight steps is missing. The first has half = 128, the last half = 1")
     assert 0 < got <= 1, (
         f"the mean of 256 ones is 1, yours is {got:g}: some numbers were added twice, or come from behind the end of "
         "an array. Each thread takes every 256th row, row < rows; half is 128, 64, ... 1, and only the threads below "
@@ -409,7 +410,7 @@ mean.wrong(MEAN.replace("BEFORE", "").replace("INSIDE", "if ((int)threadIdx.x >=
            says="Does __syncthreads() stand inside an if")
 mean.wrong(RIGHT.replace("sums[0] / rows", "1 / rows * sums[0]"), says="so 1 / rows is 0")
 mean.wrong(RIGHT.replace("__shared__ ", ""), says="only one has arrived")
-mean.wrong(RIGHT.replace("half > 0", "half > 1"), says="the last step has half = 1")
+mean.wrong(RIGHT.replace("half > 0", "half > 1"), says="one of the eight steps is missing")
 mean.wrong(RIGHT.replace("half /= 2", "half--"), says="some numbers were added twice")
 mean.wrong(RIGHT.replace("/ rows", "/ 256"), says="you divided by 256, the threads")
 mean.wrong(RIGHT.replace("for (int row = threadIdx.x; row < rows; row += 256)",
@@ -473,6 +474,8 @@ def test_the_tiles_are_full_before_anybody_reads_them():
         "there is NaN in the product. Shared memory is full of NaN before a block begins: some threads multiplied "
         "numbers "
         "of a tile that others had not brought yet. A barrier between bringing and reading: __syncthreads();")
+    assert not np.allclose(got - CANARY, expected, atol=0.01), (
+        "you have added to what stood in z, and nobody has set it to 0. Add up in a variable, and write z once: = sum")
     x, y = random(16, 16), random(16, 16, seed=1)
     for other, why in ((x.T @ y, "x_tile holds x with rows and columns swapped"),
                        (x @ y.T, "y_tile holds y with rows and columns swapped"),
@@ -488,8 +491,13 @@ def test_the_tiles_are_full_before_anybody_reads_them():
 
 @product.check
 def test_nobody_fills_a_tile_that_others_still_read():
+    x, y = random(16, 64), random(64, 16, seed=1)
     for seed in range(4):
         got, expected = multiplied(16, 16, 64, seed)
+        for part, which in ((slice(16), "first"), (slice(48, 64), "last")):
+            assert not np.allclose(got, x[:, part] @ y[part], atol=1e-4), (
+                f"of four tiles only the {which} is in the result: go along K in steps of 16, and let the sum grow "
+                "from tile to tile; it is 0 once, before the loop")
         assert np.allclose(got, expected, atol=1e-4), (
             "with four tiles one after the other the product is wrong, with one it was right. Some threads are "
             "quick: they "
@@ -573,6 +581,8 @@ product.wrong(RIGHT.replace("  float sum", "  if (m >= M || n >= N) return;\n  f
               says="has somebody returned before?")
 product.wrong(RIGHT.replace(X, "x[(k + j) * x_row + m * x_column]"), says="x_tile holds x with rows and columns")
 product.wrong(RIGHT.replace("y_tile[t][j]", "y_tile[j][t]"), says="y_tile holds y with rows and columns")
+product.wrong(RIGHT.replace("    for (int t", "    sum = 0;\n    for (int t"), says="only the last is in the result")
+product.wrong(RIGHT.replace("= sum;", "+= sum;"), says="nobody has set it to 0")
 product.wrong(RIGHT.replace("m * N + n", "n * M + m"), says="row and column of the result are swapped")
 product.wrong(RIGHT.replace("m * N + n", "i * N + j"), says="with 2 x 3 blocks it is wrong")
 product.wrong(RIGHT.replace("k < K; k += 16", "k < K / 16 * 16; k += 16"), says="K / 16 is 2 in C")
