@@ -41,11 +41,16 @@ def versions() -> dict[str, str]:
 
 
 def note(folder: Path, rows: int, **settings) -> None:
-    """Note in the folder's about.json where its runs were made: an entry for each call that added rows."""
+    """Note in the folder's about.json where its runs were made: an entry for each day, machine and setting that added
+    rows, with the rows there were afterwards.
+    """
     entries = read(folder)
     if entries and entries[-1].get("rows") == rows:
         return
-    entries.append({"date": datetime.date.today().isoformat(), "rows": rows, **settings, **here()})
+    entry = {"date": datetime.date.today().isoformat(), "rows": rows, **settings, **here()}
+    if entries and entries[-1] | {"rows": rows} == entry:
+        entries.pop()
+    entries.append(entry)
     files.write_atomically(folder / "about.json", (json.dumps(entries, indent=1) + "\n").encode())
 
 

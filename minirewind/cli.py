@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import functools
 import json
 import os
 import sys
@@ -38,8 +39,11 @@ def compare(options) -> None:
         print(study.plan(wanted, folder, workers, options.device, only=options.only))
         return
     first = {"shown": False}
+    images = functools.cache(lambda: len(wanted.load().train))
 
-    def early_table(rows) -> None:
+    def published(rows) -> None:
+        if rows:                                # now, for whoever stops this command has still run it here
+            about.note(folder, len(rows), device=options.device, workers=workers, train_images=images())
         mine = [row for row in rows if row.seed == wanted.seed_list[0] and row.protocol == "one_shot"]
         if not first["shown"] and len(mine) >= study.one_shot_runs(wanted) > 0 and len(wanted.seed_list) > 1:
             first["shown"] = True
@@ -47,14 +51,13 @@ def compare(options) -> None:
 
     failure = None
     try:
-        rows = study.run(wanted, folder, workers, options.device, on_rows=early_table, dask=options.dask,
+        rows = study.run(wanted, folder, workers, options.device, on_rows=published, dask=options.dask,
                          only=options.only, retry_failed=options.retry_failed, tracker=options.tracker)
     except study.Incomplete as told:
         rows, failure = told.rows, told
     print(report.table(rows))
     if rows:
         tell_emptied(f"{name} (in {count} runs)" for name, count in study.emptied(folder).items())
-        about.note(folder, len(rows), device=options.device, workers=workers, train_images=len(wanted.load().train))
         tell_page(page.write(rows, folder, options.measure))
     if failure:
         raise failure

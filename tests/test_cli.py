@@ -5,10 +5,11 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
-from minirewind import cli, figures, files, study
+from minirewind import about, cli, figures, files, study
 
 QUICK = ["--recipe.steps", "20", "--seeds", "1", "--rounds", "1", "3", "--workers", "1", "--measure", "false"]
 
@@ -97,6 +98,22 @@ def test_a_folder_that_is_refused_is_left_as_it_was(command, tmp_path, capsys):
                "--out", tmp_path) == 2
     assert "study.json cannot be read" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["study.json"]
+
+
+def test_who_stops_a_study_has_still_noted_where_it_ran(tmp_path, monkeypatch):
+    def stopped(*_, on_rows, **__):
+        for count in (1, 2, 5):
+            on_rows([SimpleNamespace(seed=0, protocol="iterative")] * count)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study, "run", stopped)
+    monkeypatch.setattr(study, "one_shot_runs", lambda wanted: 0)
+    for _ in range(2):
+        assert run("compare", "--out", tmp_path, "--recipe.steps", 20, "--protocols", "paper_algorithm") == 130
+    [entry] = about.read(tmp_path)
+    assert (entry["rows"], entry["train_images"]) == (5, 1000)
+    about.note(tmp_path, 6, device="gpu")
+    assert [entry["rows"] for entry in about.read(tmp_path)] == [5, 6]
 
 
 def test_where_no_run_is_finished_that_is_said(tmp_path, capsys):
