@@ -82,19 +82,26 @@ def told(reason, file, name):
     return f"g++ does not understand your kernel.\nin its line {number}:  {line}\n{error}\n{advice}".rstrip()
 
 
-# A pointer that counts how often the threads use it, by their number in the block.
+# A pointer that counts how often the threads use it, by their number in the block, and how far they reach.
 FAR = """
-extern "C" { int uses[1024]; }
+extern "C" { int uses[1024], reach[1]; }
 template <class T> struct Far {
   T* memory;
-  T& operator[](long i) const { uses[threadIdx.y * blockDim.x + threadIdx.x]++; return memory[i]; }
+  T& operator[](long i) const {
+    uses[threadIdx.y * blockDim.x + threadIdx.x]++;
+    reach[0] = max(reach[0], (int)i);
+    return memory[i];
+  }
   T& operator*() const { return (*this)[0]; }
 };
 """
 
 
 def used(file, name, far, grid, block, *arguments):
-    """How often each thread number uses the arguments `far`; None if the answer uses them in ways that Far has not."""
+    """How often each thread number uses the arguments `far`, and their largest index.
+
+    None and 0 if the answer uses them in ways that Far has not.
+    """
     text = text_of(file, name)
     head = re.search(rf'extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s*)?{name}\(.*?\)\s*{{', text, re.S)
     counted = head[0]
@@ -104,9 +111,12 @@ def used(file, name, far, grid, block, *arguments):
     try:
         module = emulator.Module(text[: head.start()] + FAR + counted + text[head.end() :], flags=("-O0",))
     except RuntimeError:
-        return None
+        return None, 0
+    uses, reach = (np.ctypeslib.as_array((ctypes.c_int * size).in_dll(module.library, each))
+                   for each, size in (("uses", 1024), ("reach", 1)))
+    uses[:], reach[:] = 0, 0                # a library that is loaded already remembers its last run
     module.get_function(name)(grid, block, arguments)
-    return np.array((ctypes.c_int * 1024).in_dll(module.library, "uses"))[: math.prod(block)]
+    return uses[: math.prod(block)].copy(), reach[0]
 
 
 def guarded(values, room=600):
@@ -188,7 +198,7 @@ def test_every_weight_has_its_thread():
 @sgd.check
 def test_the_work_is_shared():
     arrays = (random(300), random(300), random(300), np.ones(300, bool), np.full(1, 0.1, np.float32))
-    counts = used("update", "sgd", ["gradients"], (3,), (100,), *arrays, 0.9, 0, 0.0, 300)
+    counts, _ = used("update", "sgd", ["gradients"], (3,), (100,), *arrays, 0.9, 0, 0.0, 300)
     assert counts is None or counts.max() < 100, (
         f"one thread has fetched {counts.max()} gradients while others looked on. There are as many threads as "
         f"weights: each computes one, without a loop")
@@ -374,7 +384,7 @@ def test_the_sum_is_made_by_halves():
 
 @mean.check
 def test_one_thread_writes_the_result():
-    counts = used("loss", "mean_of_rows", ["mean"], (1,), (256,), random(300), np.zeros(1, np.float32), 300)
+    counts, _ = used("loss", "mean_of_rows", ["mean"], (1,), (256,), random(300), random(600), 300)
     writers = 1 if counts is None else (counts > 0).sum()
     assert writers == 1, (
         f"{writers} threads have written to mean, and nothing says that the sum was there when they did. One is "
@@ -532,9 +542,20 @@ def test_matrices_of_any_size_and_any_strides():
 
 
 @product.check
+def test_nobody_reads_behind_the_end():
+    x, y, z = random(20, 37), random(37, 18, seed=1), random(20, 18)
+    room = [guarded(matrix)[0] for matrix in (x, y, z)]
+    for name, edge, matrix in (("x", "m >= M", x), ("y", "n >= N", y)):
+        _, reach = used("matmul", "matmul", [name], (2, 2), (16, 16), *room, 20, 18, 37, 37, 1, 18, 1)
+        assert reach < matrix.size, (
+            f"{name} has {matrix.size} numbers, and somebody has read {name}[{reach}]. It is in no result, but on a "
+            f"card that memory may be nobody's, and then the program is stopped. 0 where {edge}, too")
+
+
+@product.check
 def test_a_number_is_fetched_once_for_a_whole_block():
     x, y, z = random(64, 32), random(32, 64, seed=1), np.zeros(64 * 64, np.float32)
-    counts = used("matmul", "matmul", ["x", "y"], (4, 4), (16, 16), x, y, z, 64, 64, 32, 32, 1, 64, 1)
+    counts, _ = used("matmul", "matmul", ["x", "y"], (4, 4), (16, 16), x, y, z, 64, 64, 32, 32, 1, 64, 1)
     each = 0 if counts is None else counts.sum() / (x.size + y.size)
     assert each <= 8, (
         f"the product is right, but for a 64 x 64 result each number was fetched {each:.0f} times from the far memory; "
@@ -574,6 +595,8 @@ def variant(**parts):
 product.wrong(variant(FIRST=""), says="A barrier between bringing and reading")
 product.wrong(variant(SECOND=""), says="A second barrier, at the end of the loop")
 product.wrong(variant(INSIDE_X="m < M ?", INSIDE_Y="n < N ?"), says="the tiles stick out")
+product.wrong(variant(INSIDE_X="k + j < K ?"), says="0 where m >= M, too")
+product.wrong(variant(INSIDE_Y="k + i < K ?"), says="0 where n >= N, too")
 product.wrong(variant(WRITE=""), says="threads outside of it have written too")
 RIGHT = variant()
 X, Y = "x[m * x_row + (k + j) * x_column]", "y[(k + i) * y_row + n * y_column]"
