@@ -13,6 +13,7 @@ import argparse
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -67,7 +68,10 @@ def kernels(output: str) -> dict:
     for row in csv.DictReader(lines):
         unit = {"usecond": 1e-6, "us": 1e-6, "nsecond": 1e-9, "ns": 1e-9, "msecond": 1e-3, "ms": 1e-3, "byte": 1,
                 "Kbyte": 1e3, "Mbyte": 1e6, "Gbyte": 1e9}.get(row["Metric Unit"], 1)
-        value = float(row["Metric Value"].replace(",", "")) * unit
+        try:
+            value = float((row["Metric Value"] or "").replace(",", "")) * unit
+        except ValueError:                  # a counter that the card does not have, or what ncu says below its table
+            continue
         launches.setdefault(row["Kernel Name"], {}).setdefault(row["ID"], {})[row["Metric Name"]] = value
     table = []
     for name, each in launches.items():
@@ -93,15 +97,16 @@ def carry_out(step: Step, out: Path, seconds: float) -> str:
     begun = time.monotonic()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     command = [part.replace("{json}", str(path)) for part in step.command]
-    try:
-        process = subprocess.run(command, cwd=ROOT, env=environment, text=True, timeout=seconds,
-                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        code, output = process.returncode, process.stdout
-    except FileNotFoundError as reason:
-        code, output = 127, str(reason)
-    except subprocess.TimeoutExpired as reason:
-        said = reason.stdout or b""
-        code, output = 124, said.decode(errors="replace") if isinstance(said, bytes) else said
+    with log.open("w") as file:
+        try:
+            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file,
+                                       start_new_session=True)
+        except FileNotFoundError as reason:
+            code = 127
+            file.write(str(reason))
+        else:
+            code = wait(process, seconds)
+    output = log.read_text(errors="replace")
     try:
         record = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -109,10 +114,23 @@ def carry_out(step: Step, out: Path, seconds: float) -> str:
     record |= {"exit_code": code, "seconds": round(time.monotonic() - begun, 1), "last_line": last_line(output)}
     record |= step.read(output) if code == 0 else {}
     path.write_text(json.dumps(record, indent=1) + "\n")
-    log.unlink(missing_ok=True)
     if code:
         log.write_text(output[-200_000:])
+    else:
+        log.unlink()
     return {0: "well", 124: "out of time", 127: "not there"}.get(code, f"failed ({code})")
+
+
+def wait(process: subprocess.Popen, seconds: float) -> int:
+    """The exit code, or 124 when the time is over: all that it started ends too, or the card stays busy."""
+    try:
+        return process.wait(seconds)
+    except BaseException as reason:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if isinstance(reason, subprocess.TimeoutExpired):
+            return 124
+        raise
 
 
 def last_line(output: str) -> str:

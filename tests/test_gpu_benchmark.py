@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -56,6 +57,18 @@ def test_a_session_goes_on_where_it_was(load, tmp_path, capsys):
     assert "no time left" in capsys.readouterr().out
 
 
+def test_what_an_overdue_step_started_ends_with_it(load, tmp_path):
+    """ncu and compute-sanitizer are not the program that uses the card: that is a child of theirs."""
+    alive = tmp_path / "alive"
+    child = f"import time\nwhile True: open({str(alive)!r}, 'a').write('x'); time.sleep(0.05)"
+    parent = python(f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])")
+    assert not load("gpu_session").session([load("gpu_session").Step("parent", parent, 2)], tmp_path / "out", minutes=5)
+    size = alive.stat().st_size
+    assert size > 0
+    time.sleep(0.5)
+    assert alive.stat().st_size == size
+
+
 def test_a_session_without_a_card_does_nothing(tmp_path):
     """Every test would be skipped, and all would look well."""
     try:
@@ -100,6 +113,8 @@ def test_counters_are_summed_by_kernel(load):
     assert first["microseconds"] == pytest.approx(5)
     assert (second["kernel"], second["launches"], second["bytes"]) == ("relu", 2, 4000)
     assert second["bytes_per_second"] == pytest.approx(4000 / 3e-6)
+    absent = '"3","7","sgd","dram__bytes_read.sum","byte","n/a"\n==WARNING== something else\n'
+    assert load("gpu_session").kernels(text + absent)["kernels"] == [first, second]
     assert load("gpu_session").kernels("nothing") == {"kernels": []}
 
 
