@@ -3,8 +3,10 @@
 import contextlib
 import io
 import os
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,10 @@ import numpy as np
 
 from .errors import Error
 from .train import State
+
+# What NumPy raises of an npz of which a byte was changed.
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, RuntimeError, MemoryError,
+              struct.error, zlib.error, zipfile.BadZipFile)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -60,7 +66,7 @@ def read_state(path: Path) -> tuple[State, dict[str, np.ndarray]]:
             arrays = {name: file[name] for name in file.files}
         vectors = [arrays.pop(name) for name in ("weights", "momentum", "mask", "statistics")]
         return State(int(arrays.pop("step")), *vectors), arrays
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as reason:
+    except UNREADABLE as reason:
         raise damaged(path, reason) from reason
 
 

@@ -51,9 +51,9 @@ class Parameter(Tensor):
     """A Tensor that training changes.
 
     In a packed model `data`, `grad`, `mask` and `momentum` are views into the model's vectors; before that mask and
-    momentum are None. `prunable` says whether pruning may mask its entries, and may be set. `kept` counts the entries
-    its mask keeps, `mask_version` the changes of the mask. `initial` is how `Module.initialise` fills it: with its own
-    first values by default.
+    momentum are None. Only `Vectors.set_mask` changes a mask. `prunable` says whether pruning may mask its entries, and
+    may be set. `kept` counts the entries its mask keeps, `mask_version` the changes of the mask. `initial` is how
+    `Module.initialise` fills it: with its own first values by default.
     """
 
     def __init__(self, data, prunable: bool = False, initial: Initial | None = None):
@@ -445,7 +445,13 @@ class Flatten(Module):
 
 
 class Dropout(Module):
-    """In training, zeros with probability p; which ones is a function of the clock and the layer's name."""
+    """In training, zeros with probability p; which ones is a function of the clock and the layer's name.
+
+    So a layer used twice in one step drops the same both times. Without a clock, in a loop of one's own, its calls are
+    counted in place of the steps.
+    """
+
+    calls = 0
 
     def __init__(self, p: float = 0.5):
         self.p = p
@@ -454,7 +460,8 @@ class Dropout(Module):
         if not self.training or self.p == 0:
             return functional.dropout(x, self.p, False, key=0)
         c = self.clock
-        where = (0, 0, 0, 0) if c is None else (c.seed, c.stream, c.round, int(c.step))
+        where = (0, 0, 0, self.calls) if c is None else (c.seed, c.stream, c.round, int(c.step))
+        self.calls += c is None
         key = int(hashing.hash_words(zlib.crc32(self._name.encode()), *where))
         return functional.dropout(x, self.p, self.training, key=key)
 
@@ -534,6 +541,15 @@ class Vectors:
         """Which entries pruning may mask: those of the parameters whose `prunable` is set."""
         return np.concatenate([np.full(p.size, p.prunable) for _, p in self._parameters])
 
+    def trained(self) -> list[slice]:
+        """Where the parameters lie whose requires_grad is set; neighbours are one slice."""
+        parts: list[slice] = []
+        for layer, (_, p) in zip(self.layers, self._parameters):
+            if p.requires_grad:
+                joins = parts and parts[-1].stop == layer.start
+                parts.append(slice(parts.pop().start if joins else layer.start, layer.stop))
+        return parts
+
     def set_mask(self, mask) -> None:
         """Put a mask in place: what it prunes becomes exactly 0, weight, momentum and gradient."""
         if mask.dtype != bool or mask.shape != self.mask.shape:
@@ -567,8 +583,9 @@ class Vectors:
                 homes = {"data": self.statistics}
             for array, home in homes.items():
                 if getattr(getattr(leaf, array), "base", None) is not home:
-                    raise Error(f"the array {array} of {name!r} was replaced after the model was packed; "
-                                f"change values in place: model.{name}.{array}[...] = values")
+                    instead = ("set all masks at once: nn.pack(model).set_mask(mask)" if array == "mask" else
+                               f"change values in place: model.{name}.{array}[...] = values")
+                    raise Error(f"the array {array} of {name!r} was replaced after the model was packed; {instead}")
         if now:
             raise Error(f"the parameter {next(iter(now))!r} was added after the model was packed; build the model anew")
 

@@ -88,7 +88,8 @@ def _check(steps: int, base: float) -> None:
 
 
 class SGD:
-    """PyTorch's SGD over a model's flat vectors; pruned weights and their momentum stay exactly 0.
+    """PyTorch's SGD over a model's flat vectors; pruned weights and their momentum stay exactly 0, and parameters whose
+    requires_grad is False stay as they are.
 
         g = gradient + weight_decay * weight
         v = momentum * v + g
@@ -99,7 +100,7 @@ class SGD:
         if not 0 <= momentum < 1 or weight_decay < 0 or (nesterov and momentum == 0):
             raise Error(f"SGD: expected 0 <= momentum < 1 (above 0 with nesterov) and weight_decay >= 0, "
                         f"got {momentum} and {weight_decay}")
-        self.vectors = nn.pack(model)
+        self.model, self.vectors = model, nn.pack(model)
         first = next(model.parameters())
         self.backend, self.device = first.backend, first.device
         self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, weight_decay
@@ -110,19 +111,28 @@ class SGD:
 
     def step(self, rate) -> None:
         """One update of all the weights, in one pass over the vectors."""
-        v = self.vectors
-        self.backend.sgd(v.weights, v.gradients, v.momentum, v.mask, rate,
-                         self.momentum, self.nesterov, self.weight_decay)
-        v.step += 1
+        for weights, gradients, momentum, mask in self.parts():
+            self.backend.sgd(weights, gradients, momentum, mask, rate,
+                             self.momentum, self.nesterov, self.weight_decay)
+        self.vectors.step += 1
 
     def step_steps(self, rate) -> None:
         """The same update, step by step: what step must equal."""
+        for weights, gradients, old_momentum, mask in self.parts():
+            gradients = decayed(gradients, weights, self.weight_decay)
+            momentum = momentum_step(old_momentum, gradients, self.momentum)
+            direction = nesterov_step(momentum, gradients, self.momentum) if self.nesterov else momentum
+            masked_step(weights, old_momentum, mask, momentum, direction, rate)
+        self.vectors.step += 1
+
+    def parts(self):
+        """Weights, gradients, momentum and mask of each part of the vectors that is trained: mostly all in one."""
         v = self.vectors
-        gradients = decayed(v.gradients, v.weights, self.weight_decay)
-        momentum = momentum_step(v.momentum, gradients, self.momentum)
-        direction = nesterov_step(momentum, gradients, self.momentum) if self.nesterov else momentum
-        masked_step(v.weights, v.momentum, v.mask, momentum, direction, rate)
-        v.step += 1
+        if self.model.vectors is not v:
+            raise Error("SGD: the model was moved or converted after this optimiser was made, which still has the old "
+                        "weights;\nmake the optimiser last: SGD(model.to(...))")
+        for part in v.trained():
+            yield v.weights[part], v.gradients[part], v.momentum[part], v.mask[part]
 
 
 def decayed(gradients, weights, weight_decay):

@@ -146,14 +146,8 @@ def layer_multiply_adds(model: nn.Module, input_shape) -> dict[str, int]:
     names = {id(p): name for name, p in model.named_parameters() if p.prunable}
     counts = dict.fromkeys(names.values(), 0)
     first = next(model.parameters())
-    modes = [(module, module.training) for _, module in model.named_modules()]
-    model.eval()
-    try:
-        with tensor.no_grad(), tensor.recording() as calls:
-            model(tensor.Tensor(np.zeros((1, *input_shape)), dtype=first.dtype, device=first.device))
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    with model.evaluating(), tensor.no_grad(), tensor.recording() as calls:
+        model(tensor.Tensor(np.zeros((1, *input_shape)), dtype=first.dtype, device=first.device))
     for call in calls:
         for x in call.inputs:
             if id(x) in names:

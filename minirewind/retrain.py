@@ -194,10 +194,11 @@ def targets(model: nn.Module, density: float | None) -> Iterator[float]:
     kept = prunable
     for target in densities_to(density):
         keep = prune.keep_count(prunable, target)
-        if keep < layers or keep == kept:
+        if keep < layers or kept == 1:
             break
-        kept = keep
-        yield target
+        if keep < kept:
+            kept = keep
+            yield target
 
 
 def prune_to_target(model: nn.Module, data: datasets.Data, recipe: Recipe | None = None, *, seed: int = 0,

@@ -13,10 +13,8 @@ import inspect
 import io
 import itertools
 import json
-import struct
+import sys
 import threading
-import zipfile
-import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -131,9 +129,23 @@ def check(call: Call, other: Call, count: int) -> None:
     if call.settings.get("training"):
         raise Error("compile: a batch_norm normalises by the batch even in evaluation (training=True)")
     parts = call.settings.get("index", ())
-    for part in parts if isinstance(parts, tuple) else (parts,):
+    parts = parts if isinstance(parts, tuple) else (parts,)
+    for part in parts:
         if not (part is None or part is Ellipsis or isinstance(part, (int, np.integer, slice))):
             raise Error("compile: GetItem with an array as its index is not known; numbers and slices are")
+    dims, ndim = call.settings.get("dim"), call.inputs[0].ndim
+    dims = dims if isinstance(dims, tuple) else () if dims is None else (dims,)
+    if not takes_every_image(parts, ndim) or any(dim % ndim == 0 for dim in dims):
+        raise Error(f"compile: {name} mixes or selects images; each result must depend on its own image only")
+
+
+def takes_every_image(parts, ndim: int) -> bool:
+    """Whether an index leaves the first of `ndim` axes as it is."""
+    named = [part for part in parts if part is not None]
+    if sum(part is not Ellipsis for part in named) == ndim:                             # "..." stands for no axis
+        named = [part for part in named if part is not Ellipsis]
+    first = named[0] if named else Ellipsis
+    return first is Ellipsis or (isinstance(first, slice) and first.indices(sys.maxsize) == (0, sys.maxsize, 1))
 
 
 def constant(call: Call, a: Tensor, b: Tensor) -> np.ndarray:
@@ -195,12 +207,13 @@ def absorb(f: Filter, operation: Operation, shapes) -> Filter | None:
     if kind is functional.ReLU:
         return f._replace(relu=True, output=output)
     if kind is tensor.Add and f.residual is None:
-        other = operation.inputs[1] if operation.inputs[0] == x else operation.inputs[0]
-        if isinstance(other, int) and shapes[other] == shapes[x]:
-            return f._replace(residual=other, output=output)
-    if kind is functional.BatchNorm and f.residual is None and operation.inputs[0] == x:
-        _, weight, bias, *residual = operation.inputs
-        if all(isinstance(c, np.ndarray) for c in (weight, bias)) and all(isinstance(r, int) for r in residual):
+        others = [value for value in operation.values() if value != x]                  # none: a constant is added
+        if others and shapes[others[0]] == shapes[x]:
+            return f._replace(residual=others[0], output=output)
+    if kind is functional.BatchNorm and f.residual is None:
+        normalised, weight, bias, *residual = operation.inputs
+        if (isinstance(normalised, int) and normalised == x and all(isinstance(r, int) for r in residual)
+                and all(isinstance(c, np.ndarray) for c in (weight, bias))):
             settings = operation.settings
             scale = weight / np.sqrt(settings["running_var"] + weight.dtype.type(settings["eps"]))
             return f._replace(weight=f.weight * scale[:, None, None, None],
@@ -245,7 +258,7 @@ class Program:
         self.one = with_ends(self.in_maps(folded, 1), graph.output) if flat else None
         self.many = with_ends(self.in_maps(folded, graph.backend.maps_block) if flat else
                               [self.side_by_side(part) for part in folded], graph.output)
-        self.lock = threading.Lock()            # the flat maps of one image lie in one place
+        self.lock = threading.Lock()            # flat maps lie in one place, whoever calls
 
     def __call__(self, images) -> np.ndarray:
         graph = self.graph
@@ -253,11 +266,11 @@ class Program:
         if images.shape[1:] != graph.shapes[0] or images.ndim != len(graph.shapes[0]) + 1:
             raise Error(f"this network was compiled for images of shape {('N', *graph.shapes[0])}, "
                         f"got {images.shape}".replace("'", ""))
+        steps, size = self.many, SLICE
         if 0 < len(images) <= FEW and self.one is not None:
-            with self.lock:
-                parts = [self.run(self.one, images[i : i + 1]) for i in range(len(images))]
-        else:
-            parts = [self.run(self.many, images[i : i + SLICE]) for i in range(0, max(len(images), 1), SLICE)]
+            steps, size = self.one, 1
+        with self.lock:
+            parts = [self.run(steps, images[i : i + size]) for i in range(0, max(len(images), 1), size)]
         return np.ascontiguousarray(parts[0] if len(parts) == 1 else np.concatenate(parts))
 
     def run(self, steps: list[Step], images):
@@ -439,8 +452,7 @@ def read(path) -> dict[str, np.ndarray]:
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise Error(f"{path} does not exist") from None
-    except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, NotImplementedError, MemoryError,
-            struct.error, zlib.error, zipfile.BadZipFile) as reason:
+    except files.UNREADABLE as reason:
         raise Error(f"{path} is damaged, or no file of sparse.save: {reason}") from reason
     if str(arrays.get("format")) != FORMAT:
         raise Error(f"{path} is no file of sparse.save; expected the format {FORMAT!r}")

@@ -528,6 +528,17 @@ def test_what_drops_is_a_function_of_seed_stream_round_step_and_name(seed, strea
     assert 0.3 < (first != dropped(Clock(**key), "other")).mean() < 0.7
 
 
+def test_in_a_loop_of_ones_own_each_call_drops_other_places_and_a_second_run_the_same():
+    def run():
+        layer = nn.Dropout(0.5)
+        return [layer(Tensor(np.ones((20, 20), np.float32))).numpy() == 0 for _ in range(3)]
+
+    masks = run()
+    assert 0.3 < (masks[0] != masks[1]).mean() < 0.7
+    assert 0.3 < (masks[1] != masks[2]).mean() < 0.7
+    assert np.array_equal(masks, run())
+
+
 # ---------------------------------------------------------------------------------------------------------------- repr
 
 

@@ -105,6 +105,28 @@ def test_a_nan_in_the_gradient_of_a_pruned_weight_does_not_matter(which):
     assert (clean.momentum == dirty.momentum).all()
 
 
+@pytest.mark.parametrize("which", ["step", "step_steps"])
+def test_parameters_without_requires_grad_stay_as_they_are(which):
+    model, vectors = packed()
+    dict(model.named_parameters())["0.weight"].requires_grad = False
+    before = vectors.weights.copy()
+    optimiser = optim.SGD(model, weight_decay=0.1)
+    functional.cross_entropy(model(Tensor(np.ones((2, 6)), dtype=np.float64)), Tensor(np.array([0, 1]))).backward()
+    getattr(optimiser, which)(0.1)
+    (layer,) = [layer for layer in vectors.layers if layer.name == "0.weight"]
+    still = np.zeros(len(before), bool)
+    still[layer.start:layer.stop] = True
+    assert np.array_equal(vectors.weights == before, still)
+
+
+def test_an_optimiser_made_before_the_model_was_converted_is_refused():
+    model, _ = packed()
+    optimiser = optim.SGD(model)
+    model.to(dtype=np.float32)
+    with pytest.raises(Error, match="make the optimiser last"):
+        optimiser.step(0.1)
+
+
 def test_zero_grad_forgets_the_gradients():
     model, vectors = packed()
     vectors.gradients[...] = np.nan

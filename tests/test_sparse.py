@@ -215,6 +215,8 @@ class Swish(Function):
     (lambda m, x: x + Tensor(x.data * 2), "depends on the images"),
     (lambda m, x: Tensor(x.data * 2), "does not depend on the images"),
     (lambda m, x: x[:, np.array([0, 0])], "GetItem"),
+    (lambda m, x: x[::-1], "GetItem mixes or selects images"),
+    (lambda m, x: F.log_softmax(x, 0), "mixes or selects images"),
     (lambda m, x: x if len(x) == 2 else x.exp(), "other operations"),
     (lambda m, x: F.batch_norm(x, None, None, training=True), "training=True"),
     (lambda m, x: (x, x), "returned a tuple"),

@@ -195,7 +195,7 @@ class Segment:
         """The wanted values of some images: arrays (N, C, H, W)."""
         N = len(images[0])
         results = [backend.empty((N, *result.shape[2:])) for result in self.results]
-        count = min(process.threads(), -(-N // self.block)) if self.block > 1 else 1
+        count = min(process.threads(), max(-(-N // self.block), 1)) if self.block > 1 else 1
         if count > len(self.arenas):
             self.make_arenas(count)
         for first in range(0, N, count * self.block):

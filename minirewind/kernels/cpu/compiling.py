@@ -1,7 +1,9 @@
 """How a kernel is compiled, and when it is worth more than one thread."""
 
+import contextlib
 import functools
 import os
+import signal
 import types
 import warnings
 
@@ -44,6 +46,8 @@ def always_from_the_cache(dispatcher):
         found = load(signature, target)
         if found is None:
             process.tell_of_the_first_compilation()
+            if dispatcher.targetoptions.get("parallel"):
+                numba.get_num_threads()         # starts them here: in a child GNU OpenMP would wait for them forever
             if in_a_child(functools.partial(dispatcher.compile, signature)):
                 found = load(signature, target)
         return found
@@ -53,20 +57,29 @@ def always_from_the_cache(dispatcher):
 
 forked = not hasattr(os, "fork")        # whether this is such a child, or there can be none
 
+PATIENCE = 120      # seconds for one kernel: the child lacks the other threads, and could wait for a lock of theirs
+
 
 def in_a_child(work):
-    """Run `work` in a copy of this process, to its end; False where this is one already."""
+    """Run `work` in a copy of this process, to its end, or stop it; False where this is one already, or none can be."""
     global forked
     if forked:
         return False
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)      # other threads: the child uses none of them
-        child = os.fork()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)      # other threads: the child uses none of them
+            child = os.fork()
+    except OSError:                                                  # no room for another process
+        return False
     if child:
-        os.waitpid(child, 0)
+        with contextlib.suppress(ChildProcessError):                 # it ended, and who ignores SIGCHLD is not told how
+            _, status = os.waitpid(child, 0)
+            forked = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM       # once was enough
         return True
     forked = True
     try:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(PATIENCE)
         work()
     finally:
         os._exit(0)
