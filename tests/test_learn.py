@@ -361,7 +361,7 @@ def test_the_command_shows_progress_and_takes_every_verb(course, monkeypatch, ca
     assert "hint 1 of 3" in capsys.readouterr().out
     cli.main(["learn", "status", "05"])
     assert "optim.decayed" in capsys.readouterr().out
-    for command, said in ((["solution", "tensor.Mul.backward"], "not solved yet"), (["hint"], "which one"),
+    for command, said in ((["solution", "tensor.Mul.backward"], "not solved yet"), (["hint"], "needs the name"),
                           (["hint", "optim.decay"], "did you mean 'optim.decayed'"),
                           (["check", "kernels.cpu.relu"], "to do"), (["sing"], "sing")):
         with pytest.raises(SystemExit):
