@@ -708,10 +708,13 @@ def _with_dtype(data, dtype):
         numbers = False
     if not numbers:
         raise Error(f"a tensor holds real numbers in a rectangular array; got {str(data)[:60]!r}")
-    if dtype is None and array is not data and array.dtype == np.float64:
+    if dtype is None and not hasattr(data, "dtype") and array.dtype == np.float64:
         dtype = np.float32
     return array if dtype is None else array.astype(dtype, copy=False)
 
 
 def _array(data):
-    return data.data if isinstance(data, Tensor) else data if hasattr(data, "dtype") else np.asarray(data)
+    if isinstance(data, Tensor):
+        return data.data
+    own = hasattr(getattr(data, "dtype", None), "kind")         # NumPy's and CuPy's; PyTorch's is of another kind
+    return data if own else np.asarray(data)

@@ -212,6 +212,12 @@ def test_python_floats_become_float32_integers_int64_and_arrays_keep_their_dtype
     assert Tensor(data).dtype == dtype
 
 
+def test_a_tensor_of_pytorch_keeps_its_dtype():
+    torch = pytest.importorskip("torch", reason="reads PyTorch's tensors: pip install torch")
+    for dtype in ("float32", "float64", "int64"):
+        assert Tensor(torch.ones(2, dtype=getattr(torch, dtype))).dtype == dtype
+
+
 def test_a_dtype_that_is_asked_for_is_given():
     assert Tensor([1, 2], dtype=np.float64).dtype == np.float64
     assert Tensor(np.ones(2), dtype=np.float32).dtype == np.float32

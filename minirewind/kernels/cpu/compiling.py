@@ -46,8 +46,6 @@ def always_from_the_cache(dispatcher):
         found = load(signature, target)
         if found is None:
             process.tell_of_the_first_compilation()
-            if dispatcher.targetoptions.get("parallel"):
-                numba.get_num_threads()         # starts them here: in a child GNU OpenMP would wait for them forever
             if in_a_child(functools.partial(dispatcher.compile, signature)):
                 found = load(signature, target)
         return found
