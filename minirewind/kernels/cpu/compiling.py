@@ -53,7 +53,7 @@ def always_from_the_cache(dispatcher):
     dispatcher._cache.load_overload = load_overload
 
 
-forked = not hasattr(os, "fork")        # whether this is such a child, or there can be none
+forked = not hasattr(os, "fork")        # whether this is such a child, or there can be none, or one had to be stopped
 
 PATIENCE = 120      # seconds for one kernel: the child lacks the other threads, and could wait for a lock of theirs
 
