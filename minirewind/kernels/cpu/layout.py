@@ -16,10 +16,10 @@ import math
 import numpy as np
 from numba import prange
 
-from .compiling import Kernel
+from .compiling import Kernel, function
 
 FLOAT32 = np.dtype(np.float32)
-LINE = 64       # bytes
+LINE_OF_FLOATS = 16     # a cache line's 64 bytes
 
 
 def takes(*arrays):
@@ -31,13 +31,19 @@ def takes(*arrays):
 
 
 def allocate(shape, dtype=FLOAT32):
-    """np.empty, but a large array begins at a cache line, so that no vector straddles two: convolution gains 10 %."""
+    """np.empty, but many float32 begin at a cache line, so that no vector straddles two: convolution gains 10 %."""
     size = math.prod(shape)
-    if size < 4096:
+    if size < 4096 or dtype != FLOAT32:
         return np.empty(shape, dtype)
-    raw = np.empty(size * dtype.itemsize + LINE, np.uint8)
-    start = -raw.__array_interface__["data"][0] % LINE
-    return raw[start : start + size * dtype.itemsize].view(dtype).reshape(shape)
+    raw = np.empty(size + LINE_OF_FLOATS, FLOAT32)
+    start = to_the_next_line(raw)
+    return raw[start : start + size].reshape(shape)
+
+
+@function
+def to_the_next_line(x):
+    """How many numbers of x lie before its first cache line; NumPy takes ten times as long to tell where x begins."""
+    return -x.ctypes.data // 4 % LINE_OF_FLOATS
 
 
 def empty(shape, dtype=FLOAT32):
@@ -91,9 +97,6 @@ def batch_innermost(x):
     memory = allocate((H, W, C, N), x.dtype)
     transpose(x.size, np.ascontiguousarray(x).reshape(N, C, H * W), memory.reshape(H * W, C, N))
     return memory
-
-
-LINE_OF_FLOATS = 16
 
 
 @Kernel
