@@ -92,6 +92,7 @@ def draw(points, path):
                            ha="center", fontsize=7, color="#0072b2")
         panel.set(xscale="log", yscale="log", xlabel=axis, xticks=values, xticklabels=[f"{v:g}" for v in values])
         panel.xaxis.set_minor_locator(NullLocator())
+        panel.margins(x=0.13)                   # room for the labels at both ends
         panel.grid(alpha=0.3)
         if axis == "density":
             panel.invert_xaxis()

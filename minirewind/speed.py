@@ -20,6 +20,7 @@ from .study import methods
 
 IMAGES = (1, 128)       # how many images at once
 CELLS = 4               # so many compressions of each panel are measured
+TURNS = 200             # a median needs no more
 
 
 class Speed(NamedTuple):
@@ -58,8 +59,8 @@ def chosen(rows: Sequence[Row]) -> list[Row]:
 def measure(rows: Sequence[Row], folder: str | Path, seconds: float = 0.4) -> list[Speed]:
     """Measure the chosen runs whose states are in the folder and keep the result there as speed.json.
 
-    Each run is measured once, for 1 and for 128 images, about `seconds` each; what is in speed.json is not measured
-    again on the same machine with the same versions.
+    Each run is measured once, for 1 and for 128 images, at most about `seconds` each; what is in speed.json is not
+    measured again on the same machine with the same versions.
     """
     folder, here = Path(folder), about.here()
     known = described(folder)
@@ -99,13 +100,15 @@ def timed(run: Path, row: Row, seconds: float) -> list[Speed]:
 
 def milliseconds(programs: Mapping[str, Callable[[np.ndarray], Any]], images: np.ndarray,
                  seconds: float = 0.25) -> dict[str, float]:
-    """The median time of a call of each program on these images; they take turns, as many as the time allows."""
+    """The median time of a call of each program on these images; they take turns, up to TURNS, as the time allows."""
     times: dict[str, list[float]] = {name: [] for name in programs}
     for run in programs.values():
         run(images)
         run(images)
     end = time.perf_counter() + seconds * len(programs)
-    while time.perf_counter() < end or len(next(iter(times.values()))) < 3:
+    for turn in range(TURNS):
+        if turn >= 3 and time.perf_counter() > end:
+            break
         for name, run in programs.items():
             start = time.perf_counter()
             run(images)
