@@ -542,6 +542,15 @@ def test_only_the_first_run_compiles_and_says_so_once(tmp_path):
     assert second == ""
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no child processes by fork")
+def test_a_child_that_waits_for_ever_is_stopped_and_then_there_are_no_more_children():
+    code = ("import time, minirewind.kernels as k; k.backend('cpu'); from minirewind.kernels.cpu import compiling;"
+            "compiling.PATIENCE = 1; start = time.monotonic();"
+            "print(compiling.in_a_child(lambda: None), compiling.in_a_child(lambda: time.sleep(60)),"
+            "      compiling.in_a_child(lambda: None), time.monotonic() - start < 30)")
+    assert run(code)[0].split() == ["True", "True", "False", "True"]
+
+
 @pytest.mark.slow
 def test_the_run_that_compiles_has_the_bits_of_all_later_ones(tmp_path):
     code = ("import numpy as np; from minirewind import kernels; cpu = kernels.backend('cpu');"

@@ -1,6 +1,8 @@
 """Facts about the pruned network as a fast program, as a small file, and for other programs."""
 
+import functools
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -18,29 +20,43 @@ def rng(*key):
 
 
 def network(name, shape, density=1.0):
-    """A network with statistics as after some training, pruned to the density."""
-    model = models.build(name, input_shape=shape, classes=10)
-    return worn(model, density)
+    """A network as after some training, pruned to the density."""
+    return worn(models.build(name, input_shape=shape, classes=10), shape, density)
 
 
-def worn(model, density=1.0):
+def worn(model, shape, density=1.0):
+    """The same, of any model: what is left of it tells images apart, and its statistics are those of images."""
     random = rng(1)
     nn.pack(model)
-    for name, buffer in model.named_buffers():
-        buffer.fill(random.uniform(0.5, 1.5, buffer.shape) if name.endswith("var")
-                    else 0.2 * random.standard_normal(buffer.shape))
     for parameter in model.parameters():
         if parameter.ndim == 1:
             parameter.fill(parameter.data + 0.2 * random.standard_normal(parameter.shape))
-    if density < 1:
+        else:
+            fan_in = parameter.size / len(parameter)
+            parameter.fill(np.sqrt(2 / fan_in) * random.standard_normal(parameter.shape))
+    if density < 1:                     # layer by layer: a classifier that lost all would hide what is before it
         state = State.copy(model)
-        mask = prune.new_mask(model, state, density)
-        state.masked(mask, step=3).restore(model)
-    return model
+        method = functools.partial(prune.layerwise_magnitude, layers=prune.prunable_layers(model))
+        state.masked(prune.new_mask(model, state, density, method), step=3).restore(model)
+    norms = [module for _, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    with tensor.no_grad():
+        model.train()(Tensor(images(64, shape, seed=1)))
+    for norm in norms:
+        norm.momentum = 0.1
+    return model.eval()
 
 
 def images(count, shape, seed=0):
     return rng(seed, count).standard_normal((count, *shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize("density", [1, 0.3, 0.05])
+@pytest.mark.parametrize(("name", "shape"), NETWORKS)
+def test_the_networks_of_these_tests_tell_images_apart(name, shape, density):
+    scores = evaluated(network(name, shape, density), images(8, shape))
+    assert scores.std(axis=0).mean() > 0.05 * abs(scores).mean()
 
 
 def evaluated(model, x):
@@ -130,7 +146,7 @@ def odd_networks():
 @pytest.mark.parametrize("density", [1.0, 0.3])
 @pytest.mark.parametrize(("shape", "model"), [pytest.param(*rest, id=what) for what, *rest in odd_networks()])
 def test_a_users_own_network(shape, model, density):
-    assert_compiled_equals(worn(model, density), shape, (1, 3, 7))
+    assert_compiled_equals(worn(model, shape, density), shape, (1, 3, 7))
 
 
 def test_a_network_whose_weights_are_all_pruned():
@@ -180,6 +196,20 @@ def test_compiling_leaves_every_modules_mode_as_it_was():
     before = {name: module.training for name, module in model.named_modules()}
     sparse.compile(model, images(1, (1, 8, 8)))
     assert {name: module.training for name, module in model.named_modules()} == before
+
+
+def test_a_program_may_be_called_from_several_threads_at_once():
+    program = sparse.compile(network("resnet8-8", (1, 8, 8), 0.1), images(2, (1, 8, 8)))
+    batches = [images(1, (1, 8, 8), seed) for seed in range(4)]
+    alone = [program(x) for x in batches]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(program, 100 * batches))
+    finally:
+        sys.setswitchinterval(before)
+    assert all(np.array_equal(z, wanted) for z, wanted in zip(together, 100 * alone, strict=True))
 
 
 def test_the_same_bits_for_any_number_of_threads():
@@ -332,7 +362,7 @@ def test_onnx_computes_the_same_for_any_number_of_images(name, shape):
 
 @pytest.mark.parametrize(("shape", "model"), [pytest.param(*rest, id=what) for what, *rest in odd_networks()])
 def test_onnx_of_a_users_own_network(shape, model):
-    by_onnxruntime(worn(model), shape)
+    by_onnxruntime(worn(model, shape), shape)
 
 
 @pytest.mark.parametrize("function", [

@@ -1,5 +1,6 @@
 """Facts about studies: the settings, the graph, the rows."""
 
+import contextlib
 import csv
 import dataclasses
 import datetime
@@ -376,3 +377,23 @@ def test_pruning_to_a_target_in_a_folder_equals_the_library_call_and_continues(t
 def test_own_data_is_loaded_once_whatever_object_holds_it():
     first, again = (work.bench(work.job_of(tiny(data=tiny_data()), "anywhere", "cpu")) for _ in range(2))
     assert first is again
+
+
+# --- Files -----------------------------------------------------------------------------------------------------------
+
+def test_a_state_comes_back_to_the_bit_and_a_changed_byte_is_noticed(tmp_path):
+    random = np.random.default_rng(0)
+    state = train.State(7, *random.standard_normal((2, 50)).astype(np.float32), random.random(50) < 0.5, np.ones(3))
+    whole, path = files.state_bytes(state, accuracy=91.5), tmp_path / "state.npz"
+    path.write_bytes(whole)
+    back, more = files.read_state(path)
+    assert files.state_bytes(back, **more) == whole
+    for place in range(0, len(whole), 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        with contextlib.suppress(Error):
+            back, more = files.read_state(path)     # a date, say, or the last entry, in the archive's directory
+            assert files.state_bytes(back) == files.state_bytes(state), place
+            assert more in ({}, {"accuracy": 91.5}), place
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(Error, match=r"state.npz cannot be read .*; delete the folder it is in"):
+        files.read_state(path)
