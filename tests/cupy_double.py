@@ -63,8 +63,15 @@ class Recording:
         stream.known = collections.Counter()
 
 
+def on_a_stream():
+    """Nobody should be on CUDA's default stream: it waits for no other one, and none waits for it."""
+    if Stream.current() is None:
+        raise CUDARuntimeError("work on CUDA's default stream, beside everything else")
+
+
 def record(again, reads=(), writes=()):
     """Note something that was just done, if a recording takes place."""
+    on_a_stream()
     if recording is not None:
         if Stream.current() not in recording.streams:
             raise CUDARuntimeError("cudaErrorStreamCaptureImplicit: work on a stream that takes no part in the capture")
@@ -159,6 +166,10 @@ class ndarray:
 
     def get(self):
         no_waiting("D2H transfers")
+        on_a_stream()
+        if not self.flags.c_contiguous:
+            with Stream.current():          # where it is put into order; at the end CuPy forgets who was only used
+                pass
         return self.a.copy()
 
     def __float__(self): return float(self.get())
@@ -181,6 +192,7 @@ class ndarray:
 
     def set(self, values):
         no_waiting("H2D transfers")
+        on_a_stream()
         if not isinstance(values, np.ndarray) or values.dtype != self.dtype or values.shape != self.shape:
             raise TypeError(f"{values!r} cannot be set to {self.dtype} {self.shape}")
         if not (self.flags.c_contiguous or self.flags.f_contiguous):
@@ -326,24 +338,28 @@ class Event:
 
 
 class Stream:
-    stack: typing.ClassVar[list] = []
+    entered: typing.ClassVar[list] = []         # whose `with` has begun and not ended
+    now: typing.ClassVar = None                 # the current one; None: CUDA's default stream
 
     def __init__(self, non_blocking=False):
         self.non_blocking, self.known = non_blocking, collections.Counter()
 
     @classmethod
     def current(cls):
-        return cls.stack[-1] if cls.stack else None
+        return cls.now
 
     def use(self):
-        Stream.stack[-1:] = [self]
+        Stream.now = self
 
     def __enter__(self):
-        Stream.stack.append(self)
+        Stream.entered.append(self)
+        Stream.now = self
         return self
 
     def __exit__(self, *_):
-        Stream.stack.pop()
+        """Back to the one entered before: whoever was only used is forgotten, as CuPy's tests say."""
+        Stream.entered.pop()
+        Stream.now = Stream.entered[-1] if Stream.entered else None
 
     def record(self):
         event = Event()
@@ -405,6 +421,7 @@ def asarray(data, dtype=None):
     if isinstance(data, ndarray):
         return data if dtype is None else data.astype(dtype, copy=False)
     no_waiting("H2D transfers")
+    on_a_stream()
     array = wrapped(np.array(data, dtype))
     copies.append(array.a.nbytes)
     return array
@@ -443,5 +460,6 @@ runtime = types.SimpleNamespace(CUDARuntimeError=CUDARuntimeError, getDeviceCoun
                                 runtimeGetVersion=lambda: 13000)
 memory = types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError)
 cuda = types.SimpleNamespace(
-    runtime=runtime, memory=memory, Stream=Stream, MemoryPool=MemoryPool, using_allocator=using_allocator,
+    runtime=runtime, memory=memory, Stream=Stream, get_current_stream=Stream.current, MemoryPool=MemoryPool,
+    using_allocator=using_allocator,
     Device=lambda: types.SimpleNamespace(compute_capability="90", synchronize=no_waiting))

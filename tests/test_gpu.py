@@ -767,7 +767,12 @@ def test_the_stand_in_for_cupy_refuses_what_a_card_would():
     """What it does not refuse, nobody has seen to be right."""
     double = load_double()
     stream, other = double.cuda.Stream(non_blocking=True), double.cuda.Stream(non_blocking=True)
-    stream.use()
+    for forgetful in (lambda: other.__enter__().__exit__(), lambda: double.asarray(np.ones((2, 2))).T.get()):
+        stream.use()
+        forgetful()
+        with pytest.raises(double.CUDARuntimeError, match="default stream"):
+            double.asarray(np.ones(4))
+    stream.__enter__()
     x, y = double.asarray(np.ones(4, np.float32)), double.asarray(np.ones((2, 2), np.float32))
 
     def captured(step, launch=True):

@@ -71,9 +71,18 @@ class Card(Gpu):
         self.capturing = False
         self.told: set[str] = set()         # why something could not be recorded, said once
         self.stream = self.cupy.cuda.Stream(non_blocking=True)
-        self.stream.use()
+        self.enter()
         super().__init__()
         self.find_compiler()
+
+    def enter(self) -> None:
+        """Let the work of the calling thread go through the stream, for good.
+
+        The stream is entered and never left. To `use` it is not enough: at the end of the next `with` of any stream,
+        and CuPy's own get() has one, CuPy goes back to the stream entered before, which would be CUDA's default one.
+        """
+        if self.cupy.cuda.get_current_stream() != self.stream:
+            self.stream.__enter__()
 
     def find_compiler(self) -> None:
         """Compile the smallest file now: what CuPy misses is then told before any work is done."""
@@ -129,7 +138,7 @@ class Card(Gpu):
 
     def capture(self, *steps):
         """The steps, side by side, recorded once as a CUDA graph and then replayed: hundreds of launches become one."""
-        self.stream.use()                           # another thread than the one that made this object has another one
+        self.enter()                                # another thread than the one that made this object has another one
         self.cupy.cuda.Device().synchronize()
         return Captured(self, steps)
 
