@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import gc
 import importlib.util
 import os
 import re
@@ -941,6 +942,20 @@ def test_a_recording_for_which_memory_runs_out_is_not_used_emulated(doubled, cap
     assert step.graph is None
     assert len(done) == 4
     assert "nearly full" in capsys.readouterr().err
+
+
+def test_the_memory_of_graphs_that_are_gone_is_not_lost_emulated(doubled):
+    """A training, an evaluation's full batches and its last one have a pool each; the next round takes them over."""
+    backend, pools = kernels.backend("gpu"), set()
+    for _ in range(3):
+        train.evaluate(trained("gpu", train.Recipe(3, batch_size=4))[2], toy().test, 4)
+        gc.collect()
+        pools |= {*backend.pools}
+        backend.capture(lambda: None)
+        assert all(pool.total_bytes() == pool.used_bytes() for pool in backend.pools)
+    gc.collect()
+    assert 1 <= len(pools) <= 3
+    assert doubled.MemoryPool.lost == 0
 
 
 def test_a_cupy_that_cannot_compile_is_one_sentence_emulated(doubled, monkeypatch):

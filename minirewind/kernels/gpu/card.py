@@ -9,6 +9,7 @@ run where there is a card.
 import contextlib
 import functools
 import sys
+import weakref
 
 import numpy as np
 
@@ -70,6 +71,7 @@ class Card(Gpu):
             self.precision = "fp32"
         self.capturing = False
         self.told: set[str] = set()         # why something could not be recorded, said once
+        self.pools: list = []               # of graphs that are gone
         self.stream = self.cupy.cuda.Stream(non_blocking=True)
         self.enter()
         super().__init__()
@@ -85,9 +87,10 @@ class Card(Gpu):
             self.stream.__enter__()
 
     def find_compiler(self) -> None:
-        """Compile the smallest file now: what CuPy misses is then told before any work is done."""
+        """Compile the smallest file and a kernel of CuPy's own now: what it misses is told before any work is done."""
         try:
             self.compile("update").compile()
+            self.cupy.full((), 0.5, np.float32)         # CuPy's own need CUDA's headers, which ours do not
         except Exception as reason:
             raise errors.Error(f"device gpu compiles its kernels with CuPy, which cannot ({str(reason)[:200]});\n"
                                "pip install 'minirewind[gpu12]' or 'minirewind[gpu13]' brings what it needs: take the "
@@ -140,6 +143,8 @@ class Card(Gpu):
         """The steps, side by side, recorded once as a CUDA graph and then replayed: hundreds of launches become one."""
         self.enter()                                # another thread than the one that made this object has another one
         self.cupy.cuda.Device().synchronize()
+        for pool in self.pools:
+            pool.free_all_blocks()
         return Captured(self, steps)
 
 
@@ -154,12 +159,16 @@ class Captured:
 
     Several steps, which have nothing to do with each other, become branches of one graph: each has a stream and a pool
     of its own, so the card may run them at the same time, and none writes where another one reads.
+
+    The pools outlive the graph, for the next one. What lies free in a pool that nobody has any more would be lost, as
+    CuPy 14 does not give it back; and what is still in use, such as the last loss, comes back to the pool later.
     """
 
     def __init__(self, card: Card, steps) -> None:
         cuda = card.cupy.cuda
         self.card, self.main, self.using_allocator = card, card.stream, cuda.using_allocator
-        self.pools = [cuda.MemoryPool() for _ in steps]
+        self.pools = [card.pools.pop() if card.pools else cuda.MemoryPool() for _ in steps]
+        weakref.finalize(self, card.pools.extend, self.pools)
         streams = [card.stream, *(cuda.Stream(non_blocking=True) for _ in steps[1:])]
         self.branches = [(stream, pool.malloc, step) for stream, pool, step in zip(streams, self.pools, steps)]
         self.graph = None
