@@ -159,6 +159,7 @@ class ndarray:
     strides = property(lambda self: self.a.strides)
     flags = property(lambda self: self.a.flags)
     T = property(lambda self: self.transpose())
+    data = property(lambda self: types.SimpleNamespace(ptr=self.a.ctypes.data))
 
     def __array__(self, *_, **__):
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy "

@@ -125,6 +125,37 @@ def test_convolution_and_gradients_emulated_on_tensor_cores(case):
     hold(TF32, "conv2d_weight_gradient", dy, x, weight_shape, stride, padding)
 
 
+def test_images_may_begin_anywhere_emulated():
+    """A part of another array may be whole, and yet begin where 16 bytes cannot be loaded at once."""
+    weight, place = tf32(normal(4, 4, 1, 1)), ((1, 1), (0, 0))
+    for start in range(4):
+        x, dy = (tf32(normal(start + 24, seed=k))[start:].reshape(6, 4, 1, 1) for k in range(2))
+        for name, *arguments in (("conv2d", x, weight, None), ("conv2d_input_gradient", dy, weight, x.shape),
+                                 ("conv2d_weight_gradient", dy, x, weight.shape)):
+            ours, exact = (getattr(backend, name)(*arguments, *place) for backend in (TF32, EXACT))
+            assert error(ours, exact) < 1e-6
+
+
+def test_more_than_an_int_can_count_is_not_for_the_kernels_emulated(monkeypatch):
+    """Neither where it goes in nor where only the result is as large."""
+    def launch(file, name, *_):
+        raise AssertionError(name)
+
+    monkeypatch.setattr(FP32, "launch", launch)
+    monkeypatch.setattr("minirewind.kernels.gpu.host.LARGEST", 100)
+    place = (1, 1), (0, 0)
+    hold(FP32, "conv2d", normal(1, 1, 5, 5), normal(5, 1, 1, 1), None, *place)
+    hold(FP32, "conv2d_input_gradient", normal(1, 1, 4, 4), normal(1, 7, 1, 1), (1, 7, 4, 4), *place)
+    hold(FP32, "conv2d_weight_gradient", normal(1, 20, 1, 1), normal(1, 6, 1, 1), (20, 6, 1, 1), *place)
+    hold(FP32, "matmul", normal(11, 5), normal(5, 10))
+    hold(FP32, "relu", normal(101))
+
+
+def test_a_product_higher_than_a_grid_can_be_is_not_for_the_kernels_emulated(doubled):
+    x, y = (Tensor(np.ones(shape, np.float32), device="gpu") for shape in ((16 * 65_535 + 1, 1), (1, 1)))
+    assert (x @ y).numpy().sum() == x.size
+
+
 def test_tensor_cores_emulated_round_their_inputs_to_tf32():
     x, weight = normal(2, 8, 6, 6), normal(8, 8, 3, 3, seed=1)
     y = TF32.conv2d(x, weight, None, (1, 1), (1, 1))

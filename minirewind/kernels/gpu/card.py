@@ -124,6 +124,10 @@ class Card(Gpu):
         with self.telling_of_full_memory("a smaller network, fewer images, or another program's end: see nvidia-smi"):
             return self.cupy.asarray(data)
 
+    def address(self, array) -> int:
+        """Where an array begins in the card's memory."""
+        return array.data.ptr
+
     def to_host(self, array) -> np.ndarray:
         """A copy on the host; waits for all work that was asked for before."""
         if not isinstance(array, self.cupy.ndarray):

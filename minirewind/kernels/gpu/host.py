@@ -21,6 +21,7 @@ THREADS = 256           # in a block, where nothing speaks for another number
 NULL = np.uintp(0)      # the null pointer
 SLICE = 256             # pixels, at least, whose products one block adds up
 PIXELS = 128            # of the output, that one block of tensor_cores.cu makes
+LARGEST = 2**31 - 2**24     # so many numbers an int can count, and a whole grid's threads beyond the last of them
 
 
 def blocks(count: int, size: int = THREADS) -> int:
@@ -55,6 +56,15 @@ class Gpu(Reference):
         """The memory of x (N, C, H, W) as (N, H, W, C), converted where it lies otherwise; of x (N, C) as it is."""
         return self.xp.ascontiguousarray(x.transpose(0, 2, 3, 1) if x.ndim == 4 else x)
 
+    def in_fours(self, x):
+        """The same for tensor_cores.cu, which loads 16 bytes at once; a part of another array may begin anywhere."""
+        memory = self.channels_last(x)
+        return memory.copy() if self.address(memory) % 16 else memory
+
+    def address(self, array) -> int:
+        """Where an array begins in the device's memory."""
+        raise NotImplementedError
+
     def like(self, memory, x):
         """The way back to the shape of x, which `channels_last` brought to `memory`."""
         return memory.transpose(0, 3, 1, 2) if x.ndim == 4 else memory
@@ -64,9 +74,12 @@ class Gpu(Reference):
         """These integers in the device's memory: the fields of a Geometry or a Window. Kept, as shapes come again."""
         return self.asarray(np.array(numbers, np.int32))
 
-    def takes(self, *arrays) -> bool:
-        """Whether the kernels take these arrays: float32, something in them, and no more than an int can count."""
-        return all(a is None or (a.dtype == np.float32 and 0 < a.size < 2**31) for a in arrays)
+    def takes(self, *arrays, makes=0) -> bool:
+        """Whether the kernels take these arrays: float32, something in them, and no more than an int can count.
+
+        `makes` is how many numbers come out, where they may be more than there were.
+        """
+        return makes <= LARGEST and all(a is None or (a.dtype == np.float32 and 0 < a.size <= LARGEST) for a in arrays)
 
     def in_place(self, *vectors) -> bool:
         """Whether a kernel can change these vectors where they lie."""
@@ -130,14 +143,15 @@ class Gpu(Reference):
     # Convolution ------------------------------------------------------------------------------------------------------
 
     def conv2d(self, x, weight, bias, stride, padding):
-        if not self.takes(x, weight, bias):
+        y_shape, geometry = self.forward_geometry(x, weight, stride, padding)
+        if not self.takes(x, weight, bias, makes=math.prod(y_shape)):
             return self.on_host("conv2d", x, weight, bias, stride, padding)
-        return self.multiply_taps(x, weight, bias, *self.forward_geometry(x, weight, stride, padding))
+        return self.multiply_taps(x, weight, bias, y_shape, geometry)
 
     def conv2d_and_sums(self, x, weight, stride, padding):
-        if self.precision != "tf32" or not self.takes(x, weight):
-            return super().conv2d_and_sums(x, weight, stride, padding)
         y_shape, geometry = self.forward_geometry(x, weight, stride, padding)
+        if self.precision != "tf32" or not self.takes(x, weight, makes=math.prod(y_shape)):
+            return super().conv2d_and_sums(x, weight, stride, padding)
         partial = self.xp.empty((blocks(math.prod(y_shape[:3]), PIXELS), 2, y_shape[3]), np.float32)
         return self.multiply_taps(x, weight, None, y_shape, geometry, partial), partial
 
@@ -148,7 +162,7 @@ class Gpu(Reference):
         return (N, P, Q, K), (H, W, C, P, Q, K, R, S, *stride, 1, -padding[0], -padding[1], 1, 1)
 
     def conv2d_input_gradient(self, dy, weight, x_shape, stride, padding):
-        if not self.takes(dy, weight):
+        if not self.takes(dy, weight, makes=math.prod(x_shape)):
             return self.on_host("conv2d_input_gradient", dy, weight, x_shape, stride, padding)
         N, C, H, W = x_shape
         K, _, R, S = weight.shape
@@ -156,15 +170,15 @@ class Gpu(Reference):
         return self.multiply_taps(dy, weight, None, (N, H, W, C), geometry)
 
     def conv2d_weight_gradient(self, dy, x, weight_shape, stride, padding):
-        if not self.takes(dy, x):
-            return self.on_host("conv2d_weight_gradient", dy, x, weight_shape, stride, padding)
         (N, K, P, Q), (_, C, H, W), (R, S) = dy.shape, x.shape, weight_shape[2:]
-        geometry = self.constants(H, W, C, P, Q, K, R, S, *stride, 1, -padding[0], -padding[1], 1, 1)
         pixels, count = N * P * Q, K * C * R * S
         slice = max(SLICE, blocks(pixels, 256) + -blocks(pixels, 256) % 16)
         slices = blocks(pixels, slice)
+        if not self.takes(dy, x, makes=slices * count):
+            return self.on_host("conv2d_weight_gradient", dy, x, weight_shape, stride, padding)
+        geometry = self.constants(H, W, C, P, Q, K, R, S, *stride, 1, -padding[0], -padding[1], 1, 1)
         partial = self.xp.empty((slices, count), np.float32)
-        arguments = self.channels_last(dy), self.channels_last(x), partial, geometry, pixels, slice
+        arguments = self.channels_last(dy), self.in_fours(x), partial, geometry, pixels, slice
         if self.precision == "tf32":
             width = tile_width(K)
             grid = blocks(R * S * C, 64), slices, blocks(K, width)
@@ -184,7 +198,7 @@ class Gpu(Reference):
                     self.xp.ascontiguousarray(weight), packed, K, C, R * S, transposed)
         y = self.xp.empty(y_shape, np.float32)
         bias = None if bias is None else self.xp.ascontiguousarray(bias)
-        arguments, where = (self.channels_last(x), packed, bias, y), self.constants(*geometry)
+        arguments, where = (self.in_fours(x), packed, bias, y), self.constants(*geometry)
         if self.precision == "tf32":
             pixels, width = y.size // y_shape[3], tile_width(y_shape[3])
             grid = blocks(pixels, PIXELS), blocks(y_shape[3], width)
@@ -335,7 +349,8 @@ class Gpu(Reference):
         return gradient
 
     def matmul(self, x, y):
-        if not self.takes(x, y) or x.ndim != 2 or y.ndim != 2:
+        if x.ndim != 2 or y.ndim != 2 or x.shape[0] > 16 * 65_535 or not self.takes(
+                x, y, makes=x.shape[0] * y.shape[1]):           # a grid may be 65,535 blocks high
             return self.xp.matmul(x, y)
         x, y = (a if a.flags.c_contiguous or a.flags.f_contiguous else self.xp.ascontiguousarray(a) for a in (x, y))
         z = self.xp.empty((x.shape[0], y.shape[1]), np.float32)

@@ -120,5 +120,8 @@ class Emulated(Gpu):
         self.compile(file).seed = self.seed
         super().launch(file, name, grid, block, *arguments)
 
+    def address(self, array) -> int:
+        return array.ctypes.data
+
     def resident(self, array):
         return np.ascontiguousarray(array)
