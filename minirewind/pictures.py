@@ -74,8 +74,8 @@ def broadcast(x, y, names=("x", "y", "x + y"), result=None):
         whole = np.broadcast_to(array, np.atleast_2d(result).shape)
         own = np.zeros(whole.shape, bool)
         own[tuple(slice(0, size) for size in (1, 1, *array.shape)[-2:])] = True
-        for (row, column), value in np.ndenumerate(whole):
-            _cell(axis, left + column, -row, value, "#fdd9b5" if own[row, column] else "white",
+        for row, column in sorted(np.ndindex(whole.shape), key=lambda place: own[place]):    # the frames over the pale
+            _cell(axis, left + column, -row, whole[row, column], "#fdd9b5" if own[row, column] else "white",
                   INK if own[row, column] else "#aaaaaa", PALE if not own[row, column] else INK)
         axis.text(left + columns / 2, 1.5, f"{name}  {array.shape}", ha="center", va="center", fontsize=10, color=INK)
         if number < 2:

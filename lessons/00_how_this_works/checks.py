@@ -26,10 +26,19 @@ def taken(split, index):
     try:
         part = data.take(split, np.array(index))
     except ValueError as reason:                # Split counts them
-        if "labels" not in str(reason):
-            raise
-        raise AssertionError(f"{len(index)} images were asked for, and all {len(split)} labels came with them. Each "
-                             f"image needs its own label: take the labels at the same places") from reason
+        if f"{len(split)} labels" in str(reason):
+            raise AssertionError(f"{len(index)} images were asked for, and all {len(split)} labels came with them. "
+                                 f"Each image needs its own label: take the labels at the same places") from reason
+        raise AssertionError("a Split is made of images and labels, in this order, and images[index] keeps all their "
+                             f"other dimensions. It refused yours:\n{reason}") from reason
+    except AttributeError as reason:
+        if "cannot assign" in str(reason):
+            raise AssertionError("a Split cannot be changed, and it belongs to somebody else: make a new one, "
+                                 "Split(images, labels)") from reason
+        if "'train'" in str(reason):
+            raise AssertionError("take out of the split that comes in, whichever it is: `split`, not digits.train"
+                                 ) from reason
+        raise
     assert part is not None, "nothing came back: did you forget the return?"
     assert isinstance(part, Split), f"expected a Split, images and labels together; yours is a {type(part).__name__}"
     return part
@@ -79,6 +88,28 @@ take.wrong("""
 def take(split, index):
     return Split(split.images[: len(index)], split.labels[: len(index)])
 """, says="the first two images")
+take.wrong("""
+def take(split, index):
+    return Split(split.images[np.sort(index)], split.labels[np.sort(index)])
+""", says="in this order")
+take.wrong("""
+def take(split, index):
+    return Split(split.labels[index], split.images[index])
+""", says="made of images and labels, in this order")
+take.wrong("""
+def take(split, index):
+    split.images = split.images[index]
+    split.labels = split.labels[index]
+    return split
+""", says="a Split cannot be changed")
+take.wrong("""
+def take(split, index):
+    return Split(digits.train.images[index], digits.train.labels[index])
+""", says="whichever it is")
+take.wrong("""
+def take(split, index):
+    return split.images[index], split.labels[index]
+""", says="yours is a tuple")
 
 
 # ------------------------------------------------------------------------------------------------------ prune.rounds_to
@@ -104,8 +135,12 @@ def test_each_round_removes_a_fifth_of_what_is_left():
         "for 0.3 you say 4 rounds: that is a fifth of the BEGINNING each time (0.8, 0.6, 0.4, 0.2). Each round removes "
         "a fifth of what is LEFT: 0.8, 0.64, 0.512, 0.41, 0.328, 0.262")
     assert got != 5, (
-        "after 5 rounds 0.328 is left, and that is more than 0.3: go on until no more than that is left, so round up")
+        "after 5 rounds 0.328 is left, and that is more than 0.3: go on until no more than that is left, so round up. "
+        "(Or did you count in a loop over range? Its first number is 0.)")
     assert got != 7, "you say 7 rounds for 0.3, and it is 6: before the first round there were none, so count from 0"
+    assert got != 1 or prune.rounds_to(0.001) != 1, (
+        "you say 1 round for 0.3, and for 0.001 too. If you count in a loop: is the return inside it? Then it ends the "
+        "function in the first turn")
     assert got != 1, "you say 1 round for 0.3: a round REMOVES a fifth and keeps 0.8, so multiply by 0.8, not by 0.2"
     assert hasattr(got, "__index__"), (
         f"a number of rounds is a whole number, an int; yours is {got!r}. The framework counts with it, range(rounds)")
@@ -120,12 +155,27 @@ def test_a_tenth_takes_eleven_rounds():
 
 @rounds.check
 def test_rounding_errors_cost_no_round():
+    got = prune.rounds_to(0.8)
+    assert got != 2, ("after 1 round 0.8 is left, exactly as much as was asked for: stop there. As long as MORE than "
+                      "density is left, go on")
     for count in range(1, 30):
-        got = prune.rounds_to(0.8**count)
-        assert got != count + 1, (
-            f"exactly {count} rounds lead to 0.8**{count} = {0.8**count!r}, you say {got}. Multiplying again and again "
-            f"leaves tiny errors behind, and one more round. Allow for them: compare with density * (1 + 1e-9)")
-        assert got == count, f"exactly {count} rounds lead to 0.8**{count}, you say {got}"
+        for density in (0.8**count, float(f"{0.8**count:.15g}")):          # 0.6400000000000001, and 0.64
+            got = prune.rounds_to(density)
+            assert got != count + 1, (
+                f"exactly {count} rounds lead to 0.8**{count} = {density!r}, you say {got}. Multiplying, or a "
+                f"logarithm, leaves tiny errors behind, and one more round. Allow for them: compare with "
+                f"density * (1 + 1e-9), or take 1e-9 from the quotient of the logarithms before you round up")
+            assert got == count, f"exactly {count} rounds lead to 0.8**{count}, you say {got}"
+
+
+@rounds.check
+def test_a_little_too_much_takes_one_round_more():
+    for count in range(1, 30):
+        got = prune.rounds_to(0.999 * 0.8**count)
+        assert got != count, (
+            f"density is {0.999 * 0.8**count:.6f}, and after {count} rounds {0.8**count:.6f} is left: that is more. "
+            f"You may forgive errors of calculation, density * (1 + 1e-9), but not as much as this")
+        assert got == count + 1, f"{0.999 * 0.8**count:.6f} takes {count + 1} rounds, you say {got}"
 
 
 @rounds.check
@@ -160,6 +210,47 @@ def rounds_to(density):
         kept, count = kept * 0.8, count + 1
     return count
 """, says="tiny errors")
+rounds.wrong("""
+def rounds_to(density):
+    return math.ceil(math.log(density) / math.log(0.8))
+""", says="or take 1e-9 from the quotient")
+rounds.wrong("""
+def rounds_to(density):
+    kept, count = 1.0, 0
+    while kept >= density:
+        kept, count = kept * 0.8, count + 1
+    return count
+""", says="exactly as much as was asked for")
+rounds.wrong("""
+def rounds_to(density):
+    kept, count = 1.0, 0
+    while kept > density + 1e-4:
+        kept, count = kept * 0.8, count + 1
+    return count
+""", says="You may forgive errors of calculation")
+rounds.wrong("""
+def rounds_to(density):
+    kept, count = 1.0, 0
+    while kept > density * (1 + 1e-9):
+        kept, count = kept * 0.2, count + 1
+    return count
+""", says="multiply by 0.8, not by 0.2")
+rounds.wrong("""
+def rounds_to(density):
+    kept, count = 1.0, 0
+    while kept > density * (1 + 1e-9):
+        kept = kept * 0.8
+        count += 1
+        return count
+""", says="is the return inside it?")
+rounds.wrong("""
+def rounds_to(density):
+    kept = 1.0
+    for i in range(1000):
+        kept = kept * 0.8
+        if kept <= density * (1 + 1e-9):
+            return i
+""", says="Its first number is 0")
 rounds.wrong("""
 def rounds_to(density):
     kept, count = 1.0, 0

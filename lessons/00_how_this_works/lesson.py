@@ -88,8 +88,8 @@ index = np.array([30, 31, 32, 33, 34])
 pictures.images(digits.train.images[index], titles=digits.train.labels[: len(index)])
 
 # %% [markdown]
-# No error message, no crash. Just wrong labels, and a network that learns nonsense from them. In this field nearly all
-# mistakes are of that kind, and that is why everything here has checks.
+# No error message, no crash. Just wrong labels (one of the five is right, by luck), and a network that learns nonsense
+# from them. In this field nearly all mistakes are of that kind, and that is why everything here has checks.
 #
 # ## 3. Throwing away a fifth, again and again
 #
@@ -109,20 +109,21 @@ def picture_of_rounds(rounds):
     plt.show()
 
 
-pictures.slide(picture_of_rounds, rounds=(0, 15, 3))
+pictures.slide(picture_of_rounds, rounds=(0, 3, 1))
 
 # %% [markdown]
 # **Predict:** how many rounds until no more than one tenth is left? Write a number in place of `None`, then run the
-# cell. Do not calculate. Guess.
+# cell. Do not calculate. Guess. (The slider stops at three rounds. The next one goes on.)
 
 # %%
 prediction = None       # a number
 
 exercise.reveal(prediction, mr.prune.rounds_to(0.1))
+pictures.slide(picture_of_rounds, rounds=(0, 15, 11))
 
 # %% [markdown]
-# Most people say four or five: five times 20 % is everything. But each round takes a fifth of what is *left*, and so
-# less and less.
+# Four or five is a natural guess: five times 20 % is everything. But each round takes a fifth of what is *left*, and so
+# less and less. Move the slider back, round by round, and watch how little the last ones take.
 #
 # **Write it:** how many rounds until the share that is left is `density`, or less? A loop that counts will do, or a
 # logarithm, if you like those. (`np` and `math` are there for you in every exercise.)
@@ -167,7 +168,7 @@ print([round(density, 3) for density in mr.retrain.densities_to(0.1)])
 
 # %% [markdown]
 # Now we set another function in the place of `rounds_to`, one that counts how often it is called, and ask again.
-# `swapped` is what `implement` uses inside, and it puts everything back at the end:
+# `swapped` is what the checks use, and it puts everything back at the end:
 
 # %%
 calls = []

@@ -25,26 +25,56 @@ mul = Exercise("tensor.Mul.backward", hints=(
     """))
 
 
+def gradients_of_product(x, y, dz):
+    """What backward gives back for x * y: two arrays, and what came in is as it was."""
+    x_before, y_before = x.copy(), y.copy()
+    function = tensor.Mul.apply(Tensor(x, requires_grad=True), Tensor(y, requires_grad=True)).function
+    sent = np.broadcast_to(dz, x.shape)         # as the engine hands it over: perhaps with a stride of 0
+    try:
+        got = function.backward(sent)
+    except ValueError as reason:
+        if "read-only" not in str(reason):
+            raise
+        raise AssertionError("dz is not yours to change: others read the same memory, here with a stride of 0. "
+                             "dz * y makes a new array, dz *= y changes the old one") from reason
+    assert got is not None, "nothing came back: return two gradients, dx, dy"
+    assert isinstance(got, tuple), (
+        f"x and y each have a gradient of their own, and nothing adds the two up: return dx, dy. What came back is one "
+        f"{type(got).__name__}")
+    assert len(got) == 2, f"{len(got)} gradients came back; there are two inputs, x and y"
+    assert not any(isinstance(each, Tensor) for each in got), (
+        "a Tensor came back: self.inputs are Tensors, self.x and self.y the arrays in them. backward is about arrays")
+    for name, each in zip("xy", got):
+        assert np.shape(each) == x.shape, (
+            f"the gradient for {name} has the shape {np.shape(each)}, and {name} has {x.shape}: each element has a "
+            f"slope of its own, and nothing is summed here (@ sums, * does not)")
+    for name, each, before in (("x", function.x, x_before), ("y", function.y, y_before)):
+        assert np.array_equal(each, before), (
+            f"self.{name} has changed: it is the tensor's own array, and others read it. self.{name} * dz makes a new "
+            f"one, self.{name} *= dz changes the old one")
+    return got
+
+
 @mul.check
 def test_the_slope_for_one_factor_is_the_other_factor():
-    x, y = leaf(4), leaf(4, seed=1)
-    tensor.Mul.apply(x, y).backward(np.ones(4))
-    assert not (np.allclose(x.grad, x.data) and not np.allclose(x.data, y.data)), (
+    x, y = np.array([2.0, 3.0, 4.0]), np.array([5.0, -1.0, 10.0])
+    dx, dy = gradients_of_product(x, y, 1.0)
+    assert not np.allclose(dx, x), (
         "your gradient for x is x itself. If y is 5, raising x by 1 raises x * y by 5: the slope is the OTHER factor")
-    assert np.allclose(x.grad, y.data), f"for x = {x.data} and y = {y.data} the gradient for x is y, yours is {x.grad}"
-    assert np.allclose(y.grad, x.data), f"for x = {x.data} and y = {y.data} the gradient for y is x, yours is {y.grad}"
+    assert np.allclose(dx, y), f"for x = {x}, y = {y} and dz = 1 the gradient for x is y, yours is {dx}"
+    assert np.allclose(dy, x), f"for x = {x}, y = {y} and dz = 1 the gradient for y is x, yours is {dy}"
 
 
 @mul.check
 def test_the_slope_is_weighted_by_how_much_the_product_matters():
-    x, y = leaf(3), leaf(3, seed=1)
-    dz = np.array([10.0, 0.0, -1.0])
-    tensor.Mul.apply(x, y).backward(dz)
-    assert not np.allclose(x.grad, y.data), (
-        "dz is missing: it says how much each element of z matters to the final result, and here it was [10, 0, -1]. "
-        "An element with dz = 0 does not matter, so its gradient is 0")
-    assert np.allclose(x.grad, dz * y.data), f"for dz = {dz} and y = {y.data} the gradient for x is dz * y"
-    assert np.allclose(y.grad, dz * x.data), f"for dz = {dz} and x = {x.data} the gradient for y is dz * x"
+    x, y, dz = np.array([2.0, 3.0, 4.0]), np.array([5.0, -1.0, 10.0]), np.array([100.0, 0.0, -1.0])
+    for name, got, other in zip("xy", gradients_of_product(x, y, dz), (y, x)):
+        assert not np.allclose(got, other), (
+            f"dz is missing in the gradient for {name}: it says how much each element of z matters to the final "
+            f"result, and here it was {dz}. An element with dz = 0 does not matter, so its gradient is 0")
+        assert np.allclose(got, dz * other), (
+            f"for x = {x}, y = {y} and dz = {dz} the gradient for {name} is dz times the other factor, {dz * other}; "
+            f"yours is {got}")
 
 
 @mul.check
@@ -63,7 +93,36 @@ def backward(self, dz):
 mul.wrong("""
 def backward(self, dz):
     return dz * self.y
-""", says="1 gradients for 2 inputs")
+""", says="each have a gradient of their own")
+mul.wrong("""
+def backward(self, dz):
+    return dz * self.y + dz * self.x
+""", says="nothing adds the two up")
+mul.wrong("""
+def backward(self, dz):
+    dx = dz * self.y
+    dz *= self.x
+    return dx, dz
+""", says="dz is not yours to change")
+mul.wrong("""
+def backward(self, dz):
+    self.x *= dz
+    self.y *= dz
+    return self.y, self.x
+""", says="the tensor's own array")
+mul.wrong("""
+def backward(self, dz):
+    return dz @ self.y, dz @ self.x
+""", says="@ sums, * does not")
+mul.wrong("""
+def backward(self, dz):
+    x, y = self.inputs
+    return dz * y, dz * x
+""", says="backward is about arrays")
+mul.wrong("""
+def backward(self, dz):
+    return dz * self.y, self.x
+""", says="dz is missing in the gradient for y")
 
 
 # ------------------------------------------------------------------------------------------------- tensor.Sum.backward
@@ -79,10 +138,22 @@ total = Exercise("tensor.Sum.backward", hints=(
 
 
 def gradient_of_sum(x, dim, keepdim, dz):
-    """What backward() leaves on x after a sum."""
-    x = Tensor(x, requires_grad=True)
-    x.sum(dim, keepdim).backward(dz)
-    return x.grad
+    """What backward gives back for x.sum(dim, keepdim): one number for each that was summed."""
+    function = Tensor(x, requires_grad=True).sum(dim, keepdim).function
+    try:
+        got = function.backward(dz)
+    except (ValueError, IndexError) as reason:          # NumPy's AxisError is both
+        kept = ". With keepdim=True the sum has kept the summed dimensions as 1s; reshape does not mind" * keepdim
+        raise AssertionError(
+            f"x.sum({dim}, keepdim={keepdim}) of an x {x.shape}: self.dim is {function.dim}, dz has the shape "
+            f"{dz.shape}, and your lines cannot bring it to {x.shape}{kept}.\n{type(reason).__name__}: {reason}"
+        ) from reason
+    got = got[0] if isinstance(got, tuple) and got else got
+    assert got is not None, "nothing came back: did you forget the return?"
+    assert np.shape(got) == x.shape, (
+        f"x has the shape {x.shape} and your gradient {np.shape(got)}: every number that was in the sum has a gradient "
+        f"of its own")
+    return np.asarray(got)
 
 
 @total.check
@@ -96,6 +167,7 @@ def test_every_summed_element_gets_the_gradient_of_its_sum():
         "you multiplied by x. How much an element counts in a sum does not depend on how large it is")
     assert not np.allclose(got, 1), (
         "dz is missing: an element that rises by h raises the sum by h, and that matters to the result dz = 5 times")
+    assert not np.allclose(got, 30), "you multiplied by the number of elements: each raises the sum by its own h only"
     assert np.allclose(got, 5), f"every element of the sum gets dz = 5, yours get {got.tolist()}"
 
 
@@ -107,9 +179,15 @@ def test_sums_of_rows_and_of_columns_are_told_apart():
     assert not np.array_equal(rows, [dz, dz, dz]), (
         "x.sum(1) adds up each row, so all of row 0 gets dz[0]; yours gives it to column 0. The dimension that was "
         "summed away must come back as a 1, at its own place, before broadcasting: (3,) to (3, 1)")
-    assert np.array_equal(rows, np.array([dz, dz, dz]).T), f"x.sum(1) with dz = {dz}: expected rows of equal numbers"
+    assert not np.allclose(rows, 6), "all three sums got 1 + 2 + 3: each row has a sum and a dz of its own"
+    assert np.array_equal(rows, np.array([dz, dz, dz]).T), (
+        f"x.sum(1) with dz = {dz}: all of row i gets dz[i]; yours is {rows.tolist()}")
     columns = gradient_of_sum(x, 0, False, dz)
-    assert np.array_equal(columns, [dz, dz, dz]), f"x.sum(0) with dz = {dz}: expected columns of equal numbers"
+    assert not np.array_equal(columns, np.array([dz, dz, dz]).T), (
+        "x.sum(0) adds up each column, so all of column 0 gets dz[0]; yours gives it to row 0. Where the 1 comes back "
+        "is said by self.dim: here (3,) to (1, 3)")
+    assert np.array_equal(columns, [dz, dz, dz]), (
+        f"x.sum(0) with dz = {dz}: all of column j gets dz[j]; yours is {columns.tolist()}")
 
 
 @total.check
@@ -117,6 +195,7 @@ def test_it_works_for_any_dimensions_kept_or_not():
     x = leaf(2, 3, 4)
     for dim in (0, 1, 2, (0, 2), (1, 2), None):
         for keepdim in (False, True):
+            gradient_of_sum(x.data, dim, keepdim, x.data.sum(axis=dim, keepdims=keepdim))
             tensor.gradcheck(lambda x, dim=dim, keepdim=keepdim: x.sum(dim, keepdim), x,
                              name=f"x.sum({dim}, keepdim={keepdim})")
 
@@ -135,6 +214,34 @@ total.wrong("""
 def backward(self, dz):
     return np.ones(self.shape)
 """, says="dz is missing")
+total.wrong("""
+def backward(self, dz):
+    return dz
+""", says="every number that was in the sum")
+total.wrong("""
+def backward(self, dz):
+    for _ in self.dim:
+        dz = dz[..., None]
+    return self.xp.broadcast_to(dz, self.shape)
+""", says="yours gives it to row 0")
+total.wrong("""
+def backward(self, dz):
+    return self.xp.broadcast_to(self.xp.expand_dims(dz, self.dim), self.shape)
+""", says="has kept the summed dimensions as 1s")
+total.wrong("""
+def backward(self, dz):
+    return self.xp.broadcast_to(self.xp.expand_dims(dz, self.dim[0]), self.shape)
+""", says="your lines cannot bring it to")
+total.wrong("""
+def backward(self, dz):
+    return self.xp.broadcast_to(dz.sum(), self.shape)
+""", says="each row has a sum and a dz of its own")
+total.wrong("""
+def backward(self, dz):
+    kept = tuple(1 if i in self.dim else size for i, size in enumerate(self.shape))
+    count = np.prod([self.shape[i] for i in self.dim])
+    return self.xp.broadcast_to(dz.reshape(kept), self.shape) * count
+""", says="you multiplied by the number of elements")
 
 
 # --------------------------------------------------------------------------------------------- tensor.Permute.backward
@@ -149,17 +256,27 @@ permute = Exercise("tensor.Permute.backward", hints=(
     """))
 
 
+def permuted_back(dz, dims):
+    """What backward gives back for permute(*dims)."""
+    function = tensor.Permute()
+    function.forward(dz.transpose(np.argsort(dims)), dims=dims)
+    got = function.backward(dz)
+    got = got[0] if isinstance(got, tuple) and got else got
+    assert got is not None, "nothing came back: did you forget the return?"
+    return got
+
+
 @permute.check
 def test_the_gradient_has_the_shape_of_the_input():
-    x = leaf(2, 3, 4)
-    function = tensor.Permute()
-    function.forward(x.data, dims=(2, 0, 1))                    # (4, 2, 3)
-    dx = function.backward(np.zeros((4, 2, 3)))
+    dx = permuted_back(np.zeros((4, 2, 3)), (2, 0, 1))          # x was (2, 3, 4)
     assert dx.shape != (4, 2, 3), "the gradient still has the shape of the output: its dimensions must go back"
     again = (3, 4, 2)
     assert dx.shape != again, (
         "the same permutation was applied once more. That undoes an exchange of two dimensions, but not (2, 0, 1): "
         "after it, dimension 0 of the output must go to place 2. The inverse permutation is wanted")
+    assert dx.shape != (3, 2, 4), (
+        "you turned the order of all dimensions round, or exchanged the first and the last: that takes back an .T, but "
+        "not (2, 0, 1). The inverse permutation says where each old dimension stands now")
     assert dx.shape == (2, 3, 4), f"the input had the shape (2, 3, 4), your gradient has {dx.shape}"
 
 
@@ -167,9 +284,10 @@ def test_the_gradient_has_the_shape_of_the_input():
 def test_every_element_comes_home():
     for dims in ((2, 0, 1), (1, 2, 0), (0, 2, 1), (2, 1, 0), (0, 1, 2)):
         x = np.arange(24.0).reshape(2, 3, 4)
-        function = tensor.Permute()
-        back = function.backward(function.forward(x, dims=dims))
-        assert back.shape == x.shape, f"for dims = {dims} a gradient of shape {x.shape} came back as {back.shape}"
+        back = permuted_back(x.transpose(dims), dims)
+        assert back.shape == x.shape, (
+            f"it works for dims = (2, 0, 1), but for {dims} a gradient of shape {x.shape} came back as {back.shape}. "
+            f"For each old dimension, look up anew at which place of self.dims it stands")
         assert np.array_equal(back, x), (
             f"for dims = {dims} the shape is right, but the numbers are at other places: reshape only cuts the same "
             f"row of numbers differently. Exchange dimensions with transpose")
@@ -183,6 +301,18 @@ permute.wrong("""
 def backward(self, dz):
     return dz
 """, says="must go back")
+permute.wrong("""
+def backward(self, dz):
+    return dz.T
+""", says="turned the order of all dimensions round")
+permute.wrong("""
+def backward(self, dz):
+    return dz.transpose(1, 2, 0)
+""", says="it works for dims = (2, 0, 1), but")
+permute.wrong("""
+def backward(self, dz):
+    dz.transpose(tuple(self.dims.index(i) for i in range(len(self.dims))))
+""", says="did you forget the return?")
 permute.wrong("""
 def backward(self, dz):
     shape = [0] * len(self.dims)
@@ -213,13 +343,27 @@ unbroadcast = Exercise("tensor.unbroadcast", hints=(
 def test_what_was_not_repeated_passes_untouched():
     gradient = np.arange(6.0).reshape(2, 3)
     got = tensor.unbroadcast(gradient, (2, 3))
-    assert np.array_equal(got, gradient), f"nothing was broadcast from (2, 3) to (2, 3), yet you changed {gradient}"
+    assert got is not None, "nothing came back: did you forget the return?"
+    assert np.array_equal(gradient.ravel(), range(6)), "you changed the gradient that came in: others still need it"
+    assert np.array_equal(got, gradient), (
+        f"from (2, 3) to (2, 3) nothing was broadcast, so the gradient comes back as it is, {gradient.tolist()}; yours "
+        f"is {np.asarray(got).tolist()}")
 
 
 @unbroadcast.check
 def test_a_row_added_to_every_row_collects_the_sum():
     gradient = np.array([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]])
-    got = np.asarray(tensor.unbroadcast(gradient, (3,)))
+    try:
+        got = np.asarray(tensor.unbroadcast(gradient, (3,)))
+    except ValueError as reason:
+        if "axis" in str(reason):
+            raise
+        raise AssertionError("b has the shape (3,), its gradient came as (2, 3): six numbers do not become three by "
+                             "reshape or by broadcasting. The two in each column are summed") from reason
+    assert got.shape != (1, 3), (
+        "b has the shape (3,), and yours (1, 3): the dimension that was put in front goes away again. Here without "
+        "keepdims")
+    assert got.shape != (2,), "b is a row, (3,), put below each other twice: sum over the FIRST dimension, not the last"
     assert got.shape == (3,), f"b has the shape (3,), so its gradient has it too; yours has {got.shape}"
     assert not np.allclose(got, gradient.mean(0)), (
         "you took the mean. b[0] stands in two places, and raising it raises both: their gradients add up")
@@ -238,6 +382,7 @@ def test_a_stretched_dimension_becomes_one_again_and_stays():
     assert got.shape == (2, 1), (
         f"a column (2, 1) was stretched to (2, 3); its gradient has the shape (2, 1), yours {got.shape}. "
         f"Dimensions of size 1 are stretched too, not only put in front")
+    assert not np.allclose(got, [[2], [20]]), "you took the mean over the stretched dimension; each place has a say"
     assert np.allclose(got, [[6], [60]]), f"the rows of {gradient.tolist()} sum to [[6], [60]], yours: {got.tolist()}"
 
 
@@ -246,7 +391,10 @@ def test_both_at_once():
     gradient = np.arange(24.0).reshape(2, 3, 4)
     for shape in ((), (1,), (4,), (1, 4), (3, 1), (1, 1), (3, 4), (1, 3, 1), (2, 1, 4), (2, 3, 1)):
         got = np.asarray(tensor.unbroadcast(gradient, shape))
-        assert got.shape == shape, f"from {shape} to (2, 3, 4) and back: expected shape {shape}, yours is {got.shape}"
+        assert got.shape == shape, (
+            f"from {shape} to (2, 3, 4) and back: expected shape {shape}, yours is {got.shape}. First sum away what "
+            f"was put in front, 3 - {len(shape)} = {3 - len(shape)}. Only then do the dimensions of the two stand "
+            f"below each other, and ALL that were stretched become 1")
         assert np.isclose(got.sum(), gradient.sum()), (
             f"from {shape} to (2, 3, 4): nothing may get lost, all entries of the gradient together are "
             f"{gradient.sum():g}, of yours {got.sum():g}")
@@ -278,6 +426,53 @@ def unbroadcast(gradient, shape):
     gradient = gradient.sum(axis=tuple(range(gradient.ndim - len(shape))))
     return gradient.sum(axis=tuple(i for i, size in enumerate(shape) if size == 1))
 """, says="keepdims=True")
+unbroadcast.wrong("""
+def unbroadcast(gradient, shape):
+    return gradient.reshape(shape)
+""", says="six numbers do not become three")
+unbroadcast.wrong("""
+def unbroadcast(gradient, shape):
+    return gradient.sum(axis=0)
+""", says="comes back as it is")
+unbroadcast.wrong("""
+def unbroadcast(gradient, shape):
+    while gradient.ndim > len(shape):
+        gradient = gradient.sum(axis=-1)
+    return gradient
+""", says="sum over the FIRST dimension")
+unbroadcast.wrong("""
+def unbroadcast(gradient, shape):
+    gradient = gradient.sum(axis=tuple(range(gradient.ndim - len(shape))), keepdims=True)
+    for i, size in enumerate(shape):
+        if size == 1:
+            gradient = gradient.sum(axis=i, keepdims=True)
+    return gradient
+""", says="goes away again")
+unbroadcast.wrong("""
+def unbroadcast(gradient, shape):
+    gradient = gradient.sum(axis=tuple(range(gradient.ndim - len(shape))))
+    for i, size in enumerate(shape):
+        if size == 1:
+            gradient = gradient.mean(axis=i, keepdims=True)
+    return gradient
+""", says="the mean over the stretched dimension")
+unbroadcast.wrong("""
+def unbroadcast(gradient, shape):
+    for i, size in enumerate(shape):
+        if size == 1:
+            gradient = gradient.sum(axis=i, keepdims=True)
+    while gradient.ndim > len(shape):
+        gradient = gradient.sum(axis=0)
+    return gradient
+""", says="First sum away what was put in front")
+unbroadcast.wrong("""
+def unbroadcast(gradient, shape):
+    gradient = gradient.sum(axis=tuple(range(gradient.ndim - len(shape))))
+    for i, size in enumerate(shape):
+        if size == 1:
+            return gradient.sum(axis=i, keepdims=True)
+    return gradient
+""", says="ALL that were stretched become 1")
 unbroadcast.wrong("""
 def unbroadcast(gradient, shape):
     while gradient.ndim > len(shape):

@@ -2,7 +2,7 @@
 # # 01 · Tensors, strides, broadcasting and its gradient
 #
 # **Time** 70 minutes · **You need** lesson 00, Python, and what a slope is · **Paper** none of it yet, and all of it:
-# every number in the paper went through the four functions that you write here
+# no number in the paper comes about without the four things that you write here
 #
 # **New words:** shape, stride, view, broadcasting, gradient, tensor
 #
@@ -60,8 +60,8 @@ def strides(array):
 print("shape", a.shape, "strides", strides(a))
 
 # %% [markdown]
-# An array is three things: a row of memory, a shape, and strides. So you can change the picture by changing the strides
-# only. `a.T` is `a` with rows and columns exchanged. Not one number is moved.
+# An array is three things: a place in memory, a shape, and strides. So you can change the picture by changing the
+# strides only. `a.T` is `a` with rows and columns exchanged. Not one number is moved.
 #
 # **Predict before you run:** what are the strides of `a.T`? Write your answer in place of `None`.
 
@@ -167,7 +167,7 @@ print("ink:", ink(gain))
 h = 0.001
 raised = gain.copy()
 raised[3] += h
-print("the ink rises by", (ink(raised) - ink(gain)) / h, "for each 1 that gain[3] rises")
+print("the ink rises by", round((ink(raised) - ink(gain)) / h, 6), "for each 1 that gain[3] rises")
 print("row 3 of the digit:", digit[3])
 
 # %% [markdown]
@@ -355,7 +355,8 @@ pictures.sums(dz, *(mr.tensor.unbroadcast(dz, shape) for shape in [(4,), (3, 1),
 # grows, so we take small steps the other way.
 #
 # Look at the shapes. The template `(8, 8)` is broadcast against all threes, so its gradient goes through `unbroadcast`.
-# The square is a `Mul`, and the error is a `Sum`.
+# The square is a `Mul`, and the error is a `Sum`. (`template.data` is the array in the tensor, and `error.item()` the
+# one number in it.)
 
 # %%
 threes = Tensor(digits.images[digits.labels == 3, 0] / 16)          # (N, 8, 8)
@@ -365,11 +366,11 @@ frames, errors = [], []
 for _ in range(41):
     difference = threes - template                                  # (N, 8, 8), the template broadcast
     error = (difference * difference).sum()
-    template.grad = None
+    template.grad = None                                            # forget that of the step before
     error.backward()
     frames.append(template.data.copy())
     errors.append(error.item())
-    template.data -= 0.05 / len(threes) * template.grad
+    template.data -= 0.05 / len(threes) * template.grad             # a small step against the gradient
 
 print(f"{len(threes)} threes; the error fell from {errors[0]:.0f} to {errors[-1]:.0f}")
 pictures.images([frames[i] for i in (0, 2, 5, 10, 20, 40)], [f"step {i}" for i in (0, 2, 5, 10, 20, 40)])
