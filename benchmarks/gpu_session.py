@@ -1,12 +1,13 @@
-"""Everything that has to be seen on a real card, in one command and within 25 minutes.
+"""Everything that has to be seen on a real card, in one command, called again until all is done.
 
-    python benchmarks/gpu_session.py [--out benchmarks/results/gpu] [--minutes 25] [--only NAME ...] [--again]
+    python benchmarks/gpu_session.py [--out benchmarks/results/gpu] [--minutes 9] [--only NAME ...] [--again]
 
 The tests on the card, compute-sanitizer's memory and race checks, the timings of every row that the project promises,
 and the hardware counters of each kernel. Each step is a process with a time limit of its own and leaves NAME.json, and
 NAME.log if it failed. A step whose JSON says that it went well is not run again: call it again with the same --out
-until it says that all is done. Needs PyTorch for the comparisons, and compute-sanitizer and ncu on the PATH; what is
-missing is a step that failed, and the others run.
+until it says that all is done. After each step --pack FILE has all of --out in one .tar.gz, for a machine that may be
+gone at any time. Needs PyTorch for the comparisons, and compute-sanitizer and ncu on the PATH; what is missing is a
+step that failed, and the others run.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +25,8 @@ from typing import NamedTuple
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-TESTS = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(ROOT / "tests" / "test_card.py")]
+TESTS = [sys.executable, "-m", "pytest", "-v", "--tb=short", "-p", "no:cacheprovider", "-o", "faulthandler_timeout=60",
+         str(ROOT / "tests" / "test_card.py")]
 
 
 class Step(NamedTuple):
@@ -42,20 +45,22 @@ def timed(name: str, seconds: int, *options: str) -> Step:
 
 
 def steps() -> list[Step]:
-    """What cannot be known without a card first."""
+    """What cannot be known without a card first; last what waits for compilers longer than for the card."""
     sanitizer = ["compute-sanitizer", "--error-exitcode", "9", "--report-api-errors", "no"]
     counters = "gpu__time_duration.sum,dram__bytes_read.sum,dram__bytes_write.sum"
-    torch = ["--seconds", "30", "--against", "torch", "--ways"]
+    torch = ["--seconds", "20", "--against", "torch", "--ways"]
     launches = [sys.executable, str(HERE / "train_step.py"), "--device", "gpu", "--launches", "1"]
     return [
-        Step("tests", TESTS, 240),
-        timed("resnet20-tf32", 200, *torch, "eager", "graph", "reduce-overhead"),
+        Step("tests", TESTS, 200),
+        timed("resnet20-tf32", 120, *torch, "eager", "graph"),
         timed("resnet20-replicas", 90, "--replicas", "8", "--seconds", "20"),
-        timed("resnet56-tf32", 270, *torch, "eager", "graph", "reduce-overhead", "--network", "resnet56"),
+        timed("resnet56-tf32", 150, *torch, "eager", "graph", "--network", "resnet56"),
+        Step("counters", ["ncu", "--clock-control", "none", "--csv", "--metrics", counters, *launches], 150, kernels),
         Step("memcheck", [*sanitizer, "--tool", "memcheck", *TESTS, "-k", "kernel"], 200),
         Step("racecheck", [*sanitizer, "--tool", "racecheck", *TESTS, "-k", "kernel"], 200),
-        Step("counters", ["ncu", "--clock-control", "none", "--csv", "--metrics", counters, *launches], 150, kernels),
         timed("resnet20-fp32", 120, *torch, "eager", "graph", "--precision", "fp32"),
+        timed("resnet20-compiled", 240, *torch, "reduce-overhead"),
+        timed("resnet56-compiled", 300, *torch, "reduce-overhead", "--network", "resnet56"),
         timed("resnet20-autotune", 240, *torch, "max-autotune"),
         timed("resnet56-autotune", 300, *torch, "max-autotune", "--network", "resnet56"),
     ]
@@ -137,7 +142,15 @@ def last_line(output: str) -> str:
     return next((line for line in reversed(output.splitlines()) if line.strip()), "")[:300]
 
 
-def session(todo: list[Step], out: Path, minutes: float, again: bool = False) -> bool:
+def pack(out: Path, file: Path) -> None:
+    """All that there is by now in one file."""
+    part = file.with_name(file.name + ".part")
+    with tarfile.open(part, "w:gz") as tar:
+        tar.add(out, out.name)
+    part.replace(file)
+
+
+def session(todo: list[Step], out: Path, minutes: float, again: bool = False, packed: Path | None = None) -> bool:
     """Carry out what is missing as long as there is time; whether everything has gone well by now."""
     out.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + 60 * minutes
@@ -151,6 +164,8 @@ def session(todo: list[Step], out: Path, minutes: float, again: bool = False) ->
             continue
         became = carry_out(step, out, min(step.seconds, left))
         record = json.loads((out / f"{step.name}.json").read_text())
+        if packed:
+            pack(out, packed)
         print(f"{step.name:24}{became:14}{record['seconds']:7.1f} s   {record['last_line'][:70]}", flush=True)
     return all(done(step, out) for step in todo)
 
@@ -166,14 +181,15 @@ def no_card() -> str:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "gpu")
-    parser.add_argument("--minutes", type=float, default=25, help="for all of it; each step has a limit of its own")
+    parser.add_argument("--minutes", type=float, default=9, help="for all of it; each step has a limit of its own")
     parser.add_argument("--only", nargs="+", default=[], help="names of steps")
+    parser.add_argument("--pack", type=Path, metavar="FILE", help="all of --out in one .tar.gz, after each step anew")
     parser.add_argument("--again", action="store_true", help="also what went well before")
     options = parser.parse_args()
     if missing := no_card():
         sys.exit(missing)
     todo = [step for step in steps() if not options.only or step.name in options.only]
-    whole = session(todo, options.out.resolve(), options.minutes, options.again)
+    whole = session(todo, options.out.resolve(), options.minutes, options.again, options.pack)
     print("all is done" if whole else "something is missing: call it again, or look at the .log files")
     sys.exit(0 if whole else 1)
 

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,7 +42,9 @@ def test_a_session_goes_on_where_it_was(load, tmp_path, capsys):
         session.Step("absent", ["a-command-that-is-not-there"], 60),
     ]
     out = tmp_path / "out"
-    assert not session.session(todo, out, minutes=5)
+    assert not session.session(todo, out, minutes=5, packed=tmp_path / "all.tgz")
+    with tarfile.open(tmp_path / "all.tgz") as tar:
+        assert {*tar.getnames()} == {"out", *(f"out/{path.name}" for path in out.iterdir())}
     read = {step.name: json.loads((out / f"{step.name}.json").read_text()) for step in todo}
     assert {name: record["exit_code"] for name, record in read.items()} == {
         "well": 0, "json": 0, "later": 1, "slow": 124, "absent": 127}
@@ -96,6 +99,8 @@ def test_the_steps_of_a_session_are_commands_that_exist(load):
             assert wanted[step.name].seconds < step.seconds
         assert step.seconds <= 300
     assert wanted["resnet20-replicas"].replicas == 8
+    first = steps[: [step.name for step in steps].index("resnet20-compiled")]
+    assert not any("reduce-overhead" in step.command or "max-autotune" in step.command for step in first)
     assert {(o.network, o.precision) for o in wanted.values()} == {
         ("resnet20", "tf32"), ("resnet56", "tf32"), ("resnet20", "fp32")}
     assert {way for o in wanted.values() if o.against for way in o.ways} == {
