@@ -22,6 +22,9 @@ def gradient_of_relu(x, dz):
     try:
         functional.ReLU.apply(x).backward(np.array(dz))
     except ValueError as reason:
+        if "truth value" in str(reason):
+            raise AssertionError("self.z holds many numbers, and an if wants one answer. Ask all at once: self.z > 0 "
+                                 "is an array of True and False, and these count as 1 and 0 in a product") from reason
         if "read-only" not in str(reason):
             raise
         raise AssertionError("dz is not yours alone: others read it too, and so it cannot be written to. Make a new "
@@ -39,6 +42,7 @@ def test_what_was_set_to_zero_does_not_matter():
         "so the gradient there is 0. (No z is below zero: those that were set to zero ARE zero)")
     assert got != [0, 5, 0], (
         "you multiplied by z itself. The slope of ReLU is 1 wherever it lets x pass, whether x is 5 or 0.1")
+    assert got != [1, 0, -1], "the wrong way round: you let pass what was set to zero, and stop what was let through"
     assert got == [0, 1, 0], f"x = [-3, 5, -1] and dz = [1, 1, -1]: expected the gradient [0, 1, 0], yours is {got}"
 
 
@@ -82,6 +86,16 @@ def backward(self, dz):
 """, says="dz is not yours alone")
 relu.wrong("""
 def backward(self, dz):
+    if self.z > 0:
+        return dz
+    return 0 * dz
+""", says="an if wants one answer")
+relu.wrong("""
+def backward(self, dz):
+    return self.xp.where(self.z > 0, 0, dz)
+""", says="the wrong way round")
+relu.wrong("""
+def backward(self, dz):
     return self.xp.maximum(dz, 0) * (self.z > 0)
 """, says="a negative dz was lost")
 
@@ -117,11 +131,20 @@ def names(module):
         raise AssertionError(
             "a child that holds on to its parent sent you round in a circle. Keep the id of every module that had its "
             "turn in seen, hand the same seen on to the children, and give out nothing for one that is in it") from None
+    except TypeError as reason:
+        if "NoneType" not in str(reason):
+            raise
+        raise AssertionError("where the walk begins, seen is None, and nobody is in it yet: make an empty set of it "
+                             "first, set()") from reason
+    assert len(found) != 2 or found[1] is not module, (
+        "return gives back one pair and ends the walk. yield gives out one and goes on")
     assert not any(hasattr(pair, "send") for pair in found), (
         "you gave out the whole walk of a child as one thing. yield gives out one; yield from gives out, one by one, "
         "all that the child's walk gives out")
     assert all(isinstance(pair, tuple) and len(pair) == 2 for pair in found), (
         f"the walk gives out pairs (name, module); yours begins with {found[:1]}")
+    assert all(isinstance(name, str) for name, _ in found), (
+        "the name comes first, then the module: (prefix, self)")
     return [name for name, _ in found]
 
 
@@ -156,6 +179,9 @@ def test_a_name_is_the_whole_way():
     assert not any(name.startswith(".") for name in found), (
         f"a name begins with a dot: {found}. The network itself has the empty name, and after it comes no dot")
     assert "stageblock" not in found, "the block inside the stage is called 'stage.block', with a dot between"
+    assert found != ["", "stage", "fc", "stage.block"], (
+        "first all children, then what lies inside them: that is another order. Each child's own walk comes whole, "
+        "before the next child")
     assert found == ["", "stage", "stage.block", "fc"], (
         f"expected '', 'stage', 'stage.block', 'fc', each module before what lies inside it; yours are {found}")
 
@@ -190,6 +216,38 @@ def named_modules(self, prefix="", seen=None):
     for name, child in self._own(Module):
         yield child.named_modules(f"{prefix}.{name}" if prefix else name, seen)
 """, says="yield from gives out")
+walk.wrong("""
+def named_modules(self, prefix="", seen=None):
+    return prefix, self
+""", says="return gives back one pair and ends the walk")
+walk.wrong("""
+def named_modules(self, prefix="", seen=None):
+    if id(self) not in seen:
+        seen.add(id(self))
+        yield prefix, self
+        for name, child in self._own(Module):
+            yield from child.named_modules(f"{prefix}.{name}" if prefix else name, seen)
+""", says="make an empty set of it")
+walk.wrong("""
+def named_modules(self, prefix="", seen=None):
+    seen = set() if seen is None else seen
+    if id(self) not in seen:
+        seen.add(id(self))
+        yield self, prefix
+        for name, child in self._own(Module):
+            yield from child.named_modules(f"{prefix}.{name}" if prefix else name, seen)
+""", says="the name comes first")
+walk.wrong("""
+def named_modules(self, prefix="", seen=None):
+    seen, waiting = set(), [(prefix, self)]
+    while waiting:
+        path, module = waiting.pop(0)
+        if id(module) not in seen:
+            seen.add(id(module))
+            yield path, module
+            for name, child in module._own(Module):
+                waiting.append((f"{path}.{name}" if path else name, child))
+""", says="before the next child")
 walk.wrong("""
 def named_modules(self, prefix="", seen=None):
     yield prefix, self
@@ -286,12 +344,15 @@ def test_no_number_lies_beyond_the_cut_and_none_on_it():
     assert counts.max() < 20, (
         f"the number {values[counts.argmax()]:.4g} comes {counts.max()} times. What lies outside is drawn again, each "
         f"place for itself: generator.standard_normal(how many there are)")
-    beyond = (abs(x) > 2.35 * x.std()).mean()               # the cut leaves 2 / 0.8796 = 2.27 spreads
-    assert x.max() > 2.35 * x.std() or -x.min() < 2.6 * x.std(), (
-        "the numbers above 2 are gone, those below -2 are not: you cut on one side only. Ask for abs(x)")
+    assert (x < 0).any(), "no number is below zero: as many are to lie below it as above. abs(x) > 2 only ASKS"
+    above, below = ((side > 2.35 * x.std()).mean() for side in (x, -x))         # the cut leaves 2 / 0.8796 = 2.27
+    beyond = above + below
+    assert min(above, below) > 0 or max(above, below) < 0.003, (
+        f"the numbers {'below -2' if above == 0 else 'above 2'} are still there: you cut on one side only. Ask for "
+        f"abs(x)")
     assert beyond < 0.01, (
-        f"{100 * beyond:.1f} % of the numbers lie more than 2.35 spreads away from zero: nothing was cut. Draw those "
-        f"beyond two again, until none is left, and scale them afterwards: two spreads are 2 only before that")
+        f"{100 * beyond:.1f} % of the numbers lie more than 2.35 spreads away from zero: there is no cut at two. Draw "
+        f"those beyond two again, until none is left, and scale them afterwards: two spreads are 2 only before that")
     assert beyond == 0, (
         f"a number lies {largest / x.std():.2f} spreads away from zero, the cut leaves 2.27: a number that was drawn "
         f"again may lie outside again. Go on as long as any does")
@@ -301,7 +362,18 @@ def test_no_number_lies_beyond_the_cut_and_none_on_it():
 def test_the_spread_is_right_after_the_cut():
     for fan_in in (9, 144, 2304):
         spread, wanted = numbers(fan_in).std(), fan_in**-0.5
-        if abs(spread / wanted - 1) > 0.02:
+        if abs(spread / wanted - 1) > 0.012:
+            assert abs(spread / LEFT - 1) > 0.02, (
+                f"fan-in {fan_in}: the spread is 0.88, as the cut has left it: you have not scaled the numbers")
+            assert abs(spread / fan_in**0.5 - 1) > 0.02, (
+                f"fan-in {fan_in}: your spread is {spread:.1f}. A layer with many inputs is to begin with SMALL "
+                f"numbers: sqrt(1 / fan_in), and not sqrt(fan_in)")
+            assert abs(spread / wanted - LEFT**0.5) > 0.02, (
+                f"fan-in {fan_in}: your spread is {spread:.4f} instead of {wanted:.4f}. 0.8796 is what the cut leaves "
+                f"of the SPREAD, not of the variance: outside the root")
+            assert not 0.012 < spread / wanted - 1 < 0.03, (
+                f"fan-in {fan_in}: your spread is {spread:.4f} instead of {wanted:.4f}, a little too large. Were those "
+                f"that were drawn again scaled like the others? Scale all of them at the end")
             assert min(abs(spread * fan_in - 1), abs(spread * fan_in - LEFT)) > 0.02, (
                 f"fan-in {fan_in}: your spread is {spread:.4f}. The VARIANCE is to be 1 / fan_in; the spread is its "
                 f"square root, {wanted:.4f}")
@@ -327,8 +399,12 @@ def test_the_numbers_come_from_the_generator():
 
 
 @first_numbers.check
-def test_large_layers_come_to_an_end_too():
+def test_large_layers_come_to_an_end_and_small_ones_are_drawn_too():
     numbers(144, (64, 64, 3, 3))
+    with np.errstate(all="ignore"):
+        assert np.isfinite(numbers(9, (1,))).all(), (
+            "of one number the spread is 0, and you divided by the spread that you measured. What is to be right is "
+            "the spread that is drawn FROM: divide by 0.8796, whatever was drawn")
 
 
 first_numbers.wrong("""
@@ -366,7 +442,7 @@ def truncated_normal(fan_in):
 first_numbers.wrong("""
 def truncated_normal(fan_in):
     return lambda generator, shape: math.sqrt(1 / fan_in) * generator.standard_normal(shape)
-""", says="nothing was cut")
+""", says="there is no cut at two")
 first_numbers.wrong("""
 def truncated_normal(fan_in):
     def initial(generator, shape):
@@ -385,6 +461,72 @@ def truncated_normal(fan_in):
         return x * math.sqrt(1 / fan_in)
     return initial
 """, says="took the rest")
+first_numbers.wrong("""
+def truncated_normal(fan_in):
+    def initial(generator, shape):
+        x = generator.standard_normal(shape)
+        for _ in range(2):
+            outside = abs(x) > 2
+            x[outside] = generator.standard_normal(outside.sum())
+        return x * math.sqrt(1 / fan_in) / 0.87962566103423978
+    return initial
+""", says="Go on as long as any does")
+first_numbers.wrong("""
+def truncated_normal(fan_in):
+    deviation = math.sqrt(1 / fan_in) / 0.87962566103423978
+
+    def initial(generator, shape):
+        x = deviation * generator.standard_normal(shape)
+        while (outside := abs(x) > 2 * deviation).any():
+            x[outside] = generator.standard_normal(outside.sum())
+        return x
+    return initial
+""", says="Were those that were drawn again scaled")
+first_numbers.wrong("""
+def truncated_normal(fan_in):
+    def initial(generator, shape):
+        x = abs(generator.standard_normal(shape))
+        while (outside := x > 2).any():
+            x[outside] = abs(generator.standard_normal(outside.sum()))
+        return x * math.sqrt(1 / fan_in) / 0.87962566103423978
+    return initial
+""", says="no number is below zero")
+first_numbers.wrong("""
+def truncated_normal(fan_in):
+    def initial(generator, shape):
+        x = generator.standard_normal(shape)
+        while (outside := abs(x) > 2).any():
+            x[outside] = generator.standard_normal(outside.sum())
+        return x / x.std() * math.sqrt(1 / fan_in)
+    return initial
+""", says="you divided by the spread that you measured")
+first_numbers.wrong("""
+def truncated_normal(fan_in):
+    def initial(generator, shape):
+        x = generator.standard_normal(shape)
+        while (outside := abs(x) > 2).any():
+            x[outside] = generator.standard_normal(outside.sum())
+        return x
+    return initial
+""", says="you have not scaled the numbers")
+first_numbers.wrong("""
+def truncated_normal(fan_in):
+    def initial(generator, shape):
+        x = generator.standard_normal(shape)
+        while (outside := abs(x) > 2).any():
+            x[outside] = generator.standard_normal(outside.sum())
+        return x * math.sqrt(fan_in) / 0.87962566103423978
+    return initial
+""", says="to begin with SMALL numbers")
+first_numbers.wrong("""
+def truncated_normal(fan_in):
+    def initial(generator, shape):
+        x = generator.standard_normal(shape)
+        while (outside := abs(x) > 2).any():
+            x[outside] = generator.standard_normal(outside.sum())
+        return x * math.sqrt(1 / fan_in / 0.87962566103423978)
+    return initial
+""", says="outside the root")
 first_numbers.wrong("""
 def truncated_normal(fan_in):
     def initial(generator, shape):
@@ -460,6 +602,10 @@ def test_there_is_one_mean_for_each_channel():
     mean, variance = moments_of(x)
     assert mean.size != 1, (
         "you took one mean over everything. Each of the 3 channels has its own: leave dimension 1 out")
+    assert mean.shape != (5, 1, 4, 2), (
+        "you averaged over dimension 1, the channels, and over nothing else. It is the only one that must stay")
+    assert mean.shape != (1, 3, 4, 2), (
+        "one mean for each pixel of each channel: average over the rows and columns too, dimensions 2 and 3")
     assert mean.shape[0] != 5, (
         f"your mean has the shape {mean.shape}: one for each image. In batch norm the images of a batch are measured "
         f"together: average over dimension 0 too")
@@ -488,7 +634,13 @@ def test_the_variance_is_the_mean_squared_distance():
         "for what is remembered (exercise 5)")
     assert not np.allclose(got, 4 * x.data.var(axis=(0, 2, 3))), (
         "this is the sum of the squared distances; the variance is their mean")
-    assert np.allclose(got, x.data.var(axis=(0, 2, 3))), (
+    assert not np.allclose(got, (x.data**2).mean(axis=(0, 2, 3))), (
+        "this is the mean of x squared. The variance is about the distance from the mean: subtract the mean first")
+    assert not np.allclose(got, ((x.data - x.data.mean()) ** 2).mean(axis=(0, 2, 3))), (
+        "you took the distance from one mean of everything. Each channel lies around a mean of its own")
+    assert not np.allclose(got - 1e-5, x.data.var(axis=(0, 2, 3)), rtol=1e-9, atol=0), (
+        "you added epsilon. batch norm does so itself, in its root: give back the variance as it is")
+    assert np.allclose(got, x.data.var(axis=(0, 2, 3)), rtol=1e-7), (
         f"expected the mean of the squared distances from the mean, {x.data.var(axis=(0, 2, 3))}, yours: {got}")
 
 
@@ -541,6 +693,33 @@ def channel_moments(x):
     mean = x.mean(others, keepdim=True)
     return mean, ((x - mean) * (x - mean)).sum(others, keepdim=True)
 """, says="the variance is their mean")
+moments.wrong("""
+def channel_moments(x):
+    mean = x.mean(1, keepdim=True)
+    return mean, ((x - mean) * (x - mean)).mean(1, keepdim=True)
+""", says="the only one that must stay")
+moments.wrong("""
+def channel_moments(x):
+    mean = x.mean(0, keepdim=True)
+    return mean, ((x - mean) * (x - mean)).mean(0, keepdim=True)
+""", says="one mean for each pixel")
+moments.wrong("""
+def channel_moments(x):
+    others = (0, *range(2, x.ndim))
+    return x.mean(others, keepdim=True), (x * x).mean(others, keepdim=True)
+""", says="the mean of x squared")
+moments.wrong("""
+def channel_moments(x):
+    others = (0, *range(2, x.ndim))
+    distance = x - x.mean()
+    return x.mean(others, keepdim=True), (distance * distance).mean(others, keepdim=True)
+""", says="Each channel lies around a mean of its own")
+moments.wrong("""
+def channel_moments(x):
+    others = (0, *range(2, x.ndim))
+    mean = x.mean(others, keepdim=True)
+    return mean, ((x - mean) * (x - mean)).mean(others, keepdim=True) + 1e-5
+""", says="you added epsilon")
 moments.wrong("""
 def channel_moments(x):
     mean = x.mean(axis=(0, 2, 3), keepdims=True)
@@ -603,12 +782,22 @@ running = Exercise("functional.update_running", hints=(
 
 
 def moved(mean, variance, count=101, momentum=0.1):
-    """The running mean (10 before) and variance (4 before) after one batch."""
-    kept = np.array([10.0]), np.array([4.0])
-    functional.update_running(*kept, np.array([mean]), np.array([variance]), count, momentum)
+    """The running mean (10 before) and variance (4 before) of one channel after one batch; there are three channels."""
+    kept, measured = (np.full(3, 10.0), np.full(3, 4.0)), (np.full(3, mean), np.full(3, variance))
+    functional.update_running(*kept, *measured, count, momentum)
+    assert (measured[0] == mean).all(), (           # the layer goes on to normalise the batch with them
+        "you changed the batch's own mean. The batch is normalised with it right afterwards: change only the running "
+        "arrays")
+    assert (measured[1] == variance).all(), (
+        "you changed the batch's own variance. The batch is normalised with it right afterwards, as it is: put the "
+        "factor into the distance, and change only the running arrays")
     assert kept[0][0] != 10 or kept[1][0] != 4, (
         "the arrays that you were given are as before. running_mean = ... makes a new array and forgets it at the end; "
         "running_mean += ... (or running_mean[...] = ...) changes the one that the layer looks at")
+    for row in kept:
+        assert (row == row[0]).all(), (
+            f"three channels with the same statistics have different ones now, {row}: every channel moves, not only "
+            f"the first. The arrays are updated whole, without an index")
     return kept[0][0], kept[1][0]
 
 
@@ -624,6 +813,7 @@ def test_it_moves_a_small_part_of_the_way():
     assert not np.isclose(mean, 10 + 0.1 * (20 * 101 / 100 - 10)), (
         "you made the mean larger by count / (count - 1) too. Only a variance comes out too small; a mean does not")
     assert not np.isclose(mean, 20), "10 became 20: the last batch alone decides. Move by a tenth of the distance only"
+    assert mean != 10, "only the variance has moved. The running mean moves in the same way"
     assert np.isclose(mean, 11), f"the running mean is 10, the batch's 20, momentum 0.1: expected 11, yours is {mean:g}"
 
 
@@ -634,7 +824,11 @@ def test_the_variance_that_is_kept_is_made_larger_first():
         "the running variance is as before, only the mean has moved. It moves in the same way, and in place too")
     assert not np.isclose(variance, 7), (
         "4 moved half of the way to 10. But on 5 values a variance comes out too small, by the factor 4/5: it is 12.5 "
-        "for other images. Multiply by count / (count - 1) before you move")
+        "for other images. Multiply by count / (count - 1) before you move (a single stroke: 5 // 4 is 1)")
+    assert not np.isclose(variance, 6.5), (
+        "count / count - 1 is not count / (count - 1): Python divides first. Put parentheses round what is divided by")
+    assert not np.isclose(variance, 4 + 0.1 * 8.5), "you moved by 0.1, whatever momentum says; here it is 0.5"
+    assert not np.isclose(variance, 12), "the running variance moved towards the batch's MEAN, 20"
     assert not np.isclose(variance, 6), "you made the variance smaller: the factor is count / (count - 1), above 1"
     assert not np.isclose(variance, 7 * 5 / 4), (
         "you multiplied the running variance as well, and it would grow at every step. Only the batch's is too small")
@@ -688,3 +882,39 @@ def update_running(running_mean, running_var, mean, variance, count, momentum):
     running_mean += momentum * (mean - running_mean)
     running_var += momentum * (variance * (count - 1) / count - running_var)
 """, says="the factor is count / (count - 1)")
+running.wrong("""
+def update_running(running_mean, running_var, mean, variance, count, momentum):
+    variance *= count / (count - 1)
+    running_mean += momentum * (mean - running_mean)
+    running_var += momentum * (variance - running_var)
+""", says="you changed the batch's own variance")
+running.wrong("""
+def update_running(running_mean, running_var, mean, variance, count, momentum):
+    mean -= running_mean
+    running_mean += momentum * mean
+    running_var += momentum * (variance * count / (count - 1) - running_var)
+""", says="you changed the batch's own mean")
+running.wrong("""
+def update_running(running_mean, running_var, mean, variance, count, momentum):
+    running_mean[0] += momentum * (mean[0] - running_mean[0])
+    running_var[0] += momentum * (variance[0] * count / (count - 1) - running_var[0])
+""", says="every channel moves")
+running.wrong("""
+def update_running(running_mean, running_var, mean, variance, count, momentum):
+    running_mean += momentum * (mean - running_mean)
+    running_var += momentum * (variance * count / count - 1 - running_var)
+""", says="Python divides first")
+running.wrong("""
+def update_running(running_mean, running_var, mean, variance, count, momentum):
+    running_mean += 0.1 * (mean - running_mean)
+    running_var += 0.1 * (variance * count / (count - 1) - running_var)
+""", says="whatever momentum says")
+running.wrong("""
+def update_running(running_mean, running_var, mean, variance, count, momentum):
+    running_mean += momentum * (mean - running_mean)
+    running_var += momentum * (mean - running_var)
+""", says="towards the batch's MEAN")
+running.wrong("""
+def update_running(running_mean, running_var, mean, variance, count, momentum):
+    running_var += momentum * (variance * count / (count - 1) - running_var)
+""", says="only the variance has moved")

@@ -26,7 +26,11 @@ def after(old, gradients, factor=0.9):
     assert np.array_equal(old, before[0]), (
         "you changed the old momentum in place. Make a new array: what becomes of the old one is decided elsewhere, "
         "where pruned weights are kept at zero")
-    return np.asarray(new)
+    assert isinstance(new, np.ndarray), (
+        f"expected an array, and yours is a {type(new).__name__}. Arrays are multiplied and added whole, without a "
+        f"loop: factor * momentum")
+    assert new.shape == old.shape, f"every weight has a momentum: expected {old.shape}, yours has the shape {new.shape}"
+    return new
 
 
 @momentum.check
@@ -95,6 +99,14 @@ def momentum_step(momentum, gradients, factor):
 """, says="the new gradient has just come")
 momentum.wrong("""
 def momentum_step(momentum, gradients, factor):
+    return [factor * m + g for m, g in zip(momentum, gradients)]
+""", says="multiplied and added whole")
+momentum.wrong("""
+def momentum_step(momentum, gradients, factor):
+    return (factor * momentum + gradients).sum()
+""", says="expected an array")
+momentum.wrong("""
+def momentum_step(momentum, gradients, factor):
     return momentum + factor * gradients
 """, says="It belongs to the OLD momentum")
 
@@ -118,7 +130,15 @@ def test_it_is_the_gradient_and_a_look_ahead():
     assert momentum.tolist() == [10, -2] and gradients.tolist() == [1, 4], (        # noqa: PT018
         "you changed the momentum or the gradients in place. The momentum goes on to the next step as it is: make a "
         "new array")
-    got = np.asarray(got).tolist()
+    assert isinstance(got, np.ndarray), (
+        f"expected an array, and yours is a {type(got).__name__}. Arrays are multiplied and added whole, without a "
+        f"loop")
+    got = got.tolist()
+    assert got != [1, 4], "this is the gradient alone, and the ball has no momentum any more"
+    assert got != [4, 5.5], (
+        "you put the gradient into the momentum once more. The momentum that you are given is the NEW one: this "
+        "gradient is in it already")
+    assert got != [5.5, 1], "the factor belongs to the momentum alone; the gradient counts in full, once"
     assert got != [10, -2], "this is the momentum itself, without a look ahead: plain momentum"
     assert got != [11, 2], (
         "gradient and momentum are added in full. Ahead is where the NEXT step would carry the ball, and by then it "
@@ -176,6 +196,18 @@ def nesterov_step(momentum, gradients, factor):
 nesterov.wrong("""
 def nesterov_step(momentum, gradients, factor):
     return factor * (factor * momentum + gradients) + gradients
+""", says="put the gradient into the momentum once more")
+nesterov.wrong("""
+def nesterov_step(momentum, gradients, factor):
+    return factor * (gradients + momentum)
+""", says="belongs to the momentum alone")
+nesterov.wrong("""
+def nesterov_step(momentum, gradients, factor):
+    return gradients
+""", says="the ball has no momentum any more")
+nesterov.wrong("""
+def nesterov_step(momentum, gradients, factor):
+    return gradients + 0.9 * momentum
 """, says="expected [6, 3]")
 
 
@@ -202,11 +234,16 @@ def views_of(vector, shapes):
     except ValueError as reason:
         raise AssertionError(f"a part of the row does not fit its shape: {reason}. A shape (2, 3) takes 2 * 3 numbers, "
                              f"math.prod(shape), and the next begins right behind them") from reason
+    except TypeError as reason:
+        if "slice indices" not in str(reason):
+            raise
+        raise AssertionError("a place in the row is a whole number. A shape () is one number, and of it np.prod makes "
+                             "1.0; math.prod makes 1") from reason
     except IndexError as reason:
         raise AssertionError("a shape may have one number, or four, or none at all. math.prod(shape) takes them all; "
                              "shape[0] * shape[1] is for tables only") from reason
     assert got is not None, "nothing came back: did you forget the return?"
-    got = list(got)
+    assert isinstance(got, (list, tuple)), f"expected a list of arrays, and yours is a {type(got).__name__}"
     assert len(got) == len(shapes), f"for {len(shapes)} shapes expected as many arrays, yours are {len(got)}"
     for array, shape in zip(got, shapes):
         assert np.shape(array) == shape, f"an array of shape {shape} was asked for, yours has {np.shape(array)}"
@@ -222,6 +259,11 @@ def test_each_looks_at_the_part_after_the_one_before():
         "the second array begins at 0 again, and so two layers share the same weights: go on where the one before "
         "ended")
     assert second.tolist() == [6, 7, 8, 9], f"the second begins where the first ended, at 6; yours is {second.tolist()}"
+    third = views_of(np.arange(12.0), [(2, 3), (4,), (2,)])[2].tolist()
+    assert third != [4, 5], (
+        "the third array begins where the SECOND one's length says, at 4: you forgot the first. Go on from stop, which "
+        "has all before it in it")
+    assert third == [10, 11], f"for (2, 3), (4,) and (2,) the third begins at 10; yours is {third}"
 
 
 @look.check
@@ -238,9 +280,14 @@ def test_who_changes_the_row_changes_the_arrays():
 
 @look.check
 def test_a_single_number_and_four_dimensions_fit_in_too():
-    number, filters = views_of(np.arange(25.0), [(), (2, 1, 3, 4)])
+    vector = np.arange(25.0)
+    number, filters = views_of(vector, [(), (2, 1, 3, 4)])
     assert number == 0, f"a shape () is one number, the first; yours is {number}"
     assert filters[0, 0, 0, 0] == 1, "a shape () takes one place, so the filters begin at 1"
+    vector[0] = -1
+    assert number == -1, (
+        "vector[start] is a copy of one number, and does not follow the row. A slice and its reshape are a view for "
+        "every shape, () too")
     assert filters[1, 0, 2, 3] == 24, "the last place of a row of 25 is seen by the last filter"
 
 
@@ -262,6 +309,40 @@ def views(vector, shapes):
         start = stop
     return result
 """, says="is for tables only")
+look.wrong("""
+def views(vector, shapes):
+    result, start = [], 0
+    for shape in shapes:
+        stop = start + math.prod(shape)
+        result.append(vector[start:stop].reshape(shape))
+        start = math.prod(shape)
+    return result
+""", says="you forgot the first")
+look.wrong("""
+def views(vector, shapes):
+    result, start = [], 0
+    for shape in shapes:
+        stop = start + math.prod(shape)
+        result.append(vector[start:stop].reshape(shape) if shape else vector[start])
+        start = stop
+    return result
+""", says="a copy of one number")
+look.wrong("""
+def views(vector, shapes):
+    result, start = [], 0
+    for shape in shapes:
+        stop = start + np.prod(shape)
+        result.append(vector[start:stop].reshape(shape))
+        start = stop
+    return result
+""", says="of it np.prod makes 1.0")
+look.wrong("""
+def views(vector, shapes):
+    start = 0
+    for shape in shapes:
+        yield vector[start : start + math.prod(shape)].reshape(shape)
+        start += math.prod(shape)
+""", says="expected a list of arrays")
 look.wrong("""
 def views(vector, shapes):
     return [vector[: math.prod(shape)].reshape(shape) for shape in shapes]
@@ -320,10 +401,23 @@ def test_a_large_weight_is_pulled_harder_from_either_side():
     assert got != [1, 2, 1], "the sign of the weight is lost: -2 is pulled up, towards zero, and so its share is -1"
     assert got != [6, 5, 5], (
         "you added the loss itself, one number, to every gradient. Each weight has a slope of its own")
+    assert got != [1, 0, 0], "these are the gradients as they came, without any decay"
+    assert got != [0, 2, -1], "the gradients of the loss are missing: the decay comes on TOP of them"
     assert got != [1.5, 0.5, 0.5], "the weights are missing: a large one is pulled harder than a small one"
     assert got != [1, 4, -2], "twice too much: the decay is weight_decay / 2 times the square, so the 2 cancels"
     assert got == [1, 2, -1], (
         f"for the weights [0, 4, -2], the gradients [1, 0, 0] and the decay 0.5 expected [1, 2, -1], yours is {got}")
+
+
+@decay.check
+def test_where_there_is_a_gradient_the_two_are_added():
+    got = optim.decayed(np.array([3.0, -1.0]), np.array([4.0, -2.0]), 0.5)
+    assert got is not None, "nothing came back: did you forget the return?"
+    got = np.asarray(got).tolist()
+    assert got != [3, -1], (
+        "a weight with a gradient of its own does not decay in yours. The loss is a sum, so is its gradient: the two "
+        "are added, for every weight")
+    assert got == [5, -2], f"3 + 0.5 * 4 and -1 + 0.5 * -2 are [5, -2], yours is {got}"
 
 
 @decay.check
@@ -364,6 +458,14 @@ def decayed(gradients, weights, weight_decay):
 """, says="you added the loss itself")
 decay.wrong("""
 def decayed(gradients, weights, weight_decay):
+    return np.where(gradients == 0, weight_decay * weights, gradients)
+""", says="does not decay in yours")
+decay.wrong("""
+def decayed(gradients, weights, weight_decay):
+    return weight_decay * weights
+""", says="on TOP of them")
+decay.wrong("""
+def decayed(gradients, weights, weight_decay):
     return gradients + weight_decay * np.sign(weights)
 """, says="every weight is pulled equally hard")
 decay.wrong("""
@@ -394,13 +496,28 @@ schedule = Exercise("optim.step_decay", hints=(
 
 
 def rates(steps, *arguments):
-    """The schedule's function; anything else is a message."""
-    rate = optim.step_decay(steps, *arguments)
+    """The schedule's function; anything else, and a rate that it has not, are a message."""
+    few = "There may be one drop, or three, or none: count those that have been reached"
+    try:
+        rate = optim.step_decay(steps, *arguments)
+    except (IndexError, ValueError) as reason:
+        raise AssertionError(f"for the drops {arguments[1] if arguments[1:] else (0.5, 0.75)}: {reason}. {few}"
+                             ) from reason
     assert callable(rate), (
         f"step_decay gives back a function, rate(step), that is asked at every step; yours gives back "
         f"{'nothing: did you forget the last return?' if rate is None else f'a {type(rate).__name__}'}")
-    assert rate(0) is not None, "rate(0) gives back nothing: did you forget the return inside rate?"
-    return rate
+
+    def asked(step):
+        try:
+            got = rate(step)
+        except IndexError as reason:
+            beyond = "Whoever trains on beyond the end asks for such a step, and gets the rate of the last one"
+            raise AssertionError(f"step {step} of {steps}: {reason}. {beyond if step >= steps else few}") from reason
+        assert got is not None, (
+            f"rate({step}) gives back nothing. Whichever way the function takes, behind the last drop too, it returns "
+            f"a rate")
+        return got
+    return asked
 
 
 @schedule.check
@@ -408,6 +525,9 @@ def test_the_rate_drops_at_the_step_itself():
     rate = rates(100)
     assert rate(0) != 0, "before any drop the rate is 0: the factor is a POWER, base * factor**k, and factor**0 is 1"
     assert np.isclose(rate(0), 0.1), f"before any drop the rate is the base, 0.1; yours is {rate(0):g}"
+    assert np.isclose(rate(1), 0.1), (
+        f"with 100 steps the rate has dropped at step 1 already, to {rate(1):g}: the drops are FRACTIONS of the run; "
+        f"0.5 means half of steps")
     assert np.isclose(rate(49), 0.1), (
         f"with 100 steps the first drop is at step 50, yours has dropped at 49: {rate(49):g}")
     once, twice = rate(50), rate(50)
@@ -431,7 +551,8 @@ def test_a_drop_between_two_steps_waits_for_the_later_one():
         "round: 2.5 becomes 2); the first step that "
         "is at least 2.5 is step 3")
     assert rate(3) == 0.5, (
-        f"5 steps and a drop at 2.5: step 3 is behind it, and the rate is halved; yours is {rate(3):g}")
+        f"5 steps and a drop at 2.5: step 3 is behind it, and with the factor 0.5 the rate is halved; yours is "
+        f"{rate(3):g}")
     assert rates(100, 1.0, (0.2,), 0.5)(30) == 0.5, (
         "a drop at 0.2 of 100 steps, and at step 30 the rate has not dropped: where the drops are stands in drops, and "
         "there may be any number of them")
@@ -533,6 +654,36 @@ def step_decay(steps, base=0.1, drops=(0.5, 0.75), factor=0.1):
         return base if step < steps / 2 else base * factor if step < steps * 3 / 4 else base * factor**2
     return rate
 """, says="where the drops are stands in drops")
+schedule.wrong("""
+def step_decay(steps, base=0.1, drops=(0.5, 0.75), factor=0.1):
+    return lambda step: base * factor ** sum(step >= drop for drop in drops)
+""", says="the drops are FRACTIONS of the run")
+schedule.wrong("""
+def step_decay(steps, base=0.1, drops=(0.5, 0.75), factor=0.1):
+    at = [math.ceil(f * steps - 1e-9) for f in drops]
+
+    def rate(step):
+        for k, drop in enumerate(at):
+            if step < drop:
+                return base * factor**k
+    return rate
+""", says="behind the last drop too")
+schedule.wrong("""
+def step_decay(steps, base=0.1, drops=(0.5, 0.75), factor=0.1):
+    at = [math.ceil(f * steps - 1e-9) for f in drops]
+    rates = [base * factor ** sum(step >= drop for drop in at) for step in range(steps)]
+    return lambda step: rates[step]
+""", says="gets the rate of the last one")
+schedule.wrong("""
+def step_decay(steps, base=0.1, drops=(0.5, 0.75), factor=0.1):
+    first, second = (math.ceil(drops[i] * steps - 1e-9) for i in (0, 1))
+    return lambda step: base * factor ** ((step >= first) + (step >= second))
+""", says="There may be one drop, or three")
+schedule.wrong("""
+def step_decay(steps, base=0.1, drops=(0.5, 0.75), factor=0.1):
+    at = [math.ceil(f * steps - 1e-9) for f in drops]
+    return lambda step: base / 10 ** sum(min(step, steps - 1) >= drop for drop in at)
+""", says="with the factor 0.5")
 schedule.wrong("""
 def step_decay(steps, base=0.1, drops=(0.5, 0.75), factor=0.1):
     at = [math.ceil(f * steps - 1e-9) for f in drops]
