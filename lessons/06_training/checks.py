@@ -50,6 +50,8 @@ def test_the_probabilities_add_up_to_one():
         "the sign is turned round: this is -log p, the loss. log p is x minus the logarithm of the sum")
     assert not np.allclose(total, [np.exp(4), 1]), (
         "the logarithm is of the sum of the SHIFTED scores, but you subtract it from x as it was: shift both")
+    assert not np.allclose(total, 3), "the probabilities of three add up to 3: you took the mean of e^x, not the sum"
+    assert not np.isclose(total[1], 9), "you ADDED the logarithm of the sum; a quotient's logarithm is a difference"
     assert np.allclose(total, 1), (
         f"e to your results should add up to 1 in each row (they are probabilities), but adds up to {total}. The sum "
         f"runs along dim, with keepdims=True, so that each row is divided by its own")
@@ -62,8 +64,7 @@ def test_large_scores_do_not_overflow():
     assert not np.isnan(z).any(), (
         "for the scores 1, 2, 1000 you get nan: e to the 1000 is more than a computer can hold. Only differences "
         "count: subtract the largest score of each row first")
-    shift = log_softmax_of([[1.0, 2.0, 710.0], [0.0, 0.0, -740.0]]).data
-    assert np.isfinite(z).all() or np.isfinite(shift[1]).all(), (
+    assert np.isfinite(z).all() or not np.isfinite(z[0, 2]), (
         "for the scores 1, 2, 1000 you get minus infinity: the probability e to the -999 was rounded to 0, and then "
         "its logarithm taken. Do not form the probability at all: log(a / b) is log a - log b, and log of e^x is x")
     assert np.isfinite(z).all(), (
@@ -83,7 +84,8 @@ def test_each_row_has_its_own_largest_score():
     z = log_softmax_of([[0.0, 1.0], [5000.0, 5001.0], [-5000.0, -5001.0]]).data
     assert np.isfinite(z).all(), (
         "one image's scores are around 5000, another's around -5000, and one of them came out infinite or nan. "
-        "Subtract the largest score of each ROW, not of the whole batch: x.max(axis=dim, keepdims=True)")
+        "Subtract the largest score of each ROW, not of the whole batch, and not the largest magnitude: "
+        "x.max(axis=dim, keepdims=True)")
     assert np.allclose(z[0], z[1]), "the scores 0, 1 and 5000, 5001 have the same probabilities: only differences count"
 
 
@@ -112,7 +114,31 @@ def forward(self, x, dim):
     e = self.xp.exp(x - x.max(axis=dim, keepdims=True))
     self.z, self.dim = self.xp.log(e / e.sum(axis=dim, keepdims=True)), dim
     return self.z
-""", says="you get minus infinity")
+""", says="Do not form the probability at all")
+log_softmax.wrong("""
+def forward(self, x, dim):
+    shifted = x - x.min(axis=dim, keepdims=True)
+    self.z, self.dim = shifted - self.xp.log(self.xp.exp(shifted).sum(axis=dim, keepdims=True)), dim
+    return self.z
+""", says="Subtract the LARGEST score")
+log_softmax.wrong("""
+def forward(self, x, dim):
+    shifted = x - abs(x).max(axis=dim, keepdims=True)
+    self.z, self.dim = shifted - self.xp.log(self.xp.exp(shifted).sum(axis=dim, keepdims=True)), dim
+    return self.z
+""", says="not the largest magnitude")
+log_softmax.wrong("""
+def forward(self, x, dim):
+    shifted = x - x.max(axis=dim, keepdims=True)
+    self.z, self.dim = shifted - self.xp.log(self.xp.exp(shifted).mean(axis=dim, keepdims=True)), dim
+    return self.z
+""", says="you took the mean of e^x")
+log_softmax.wrong("""
+def forward(self, x, dim):
+    shifted = x - x.max(axis=dim, keepdims=True)
+    self.z, self.dim = shifted + self.xp.log(self.xp.exp(shifted).sum(axis=dim, keepdims=True)), dim
+    return self.z
+""", says="you ADDED the logarithm")
 log_softmax.wrong("""
 def forward(self, x, dim):
     self.z, self.dim = x - self.xp.log(self.xp.exp(x).sum(axis=dim, keepdims=True)), dim
@@ -204,6 +230,11 @@ def string(steps, count=20, size=8, first=0, **key):
             raise AssertionError("permutation wants one epoch, a number, and got an array of them. Ask it once for "
                                  "each epoch that occurs in the batch") from reason
         assert part is not None, "nothing came back: did you forget the return?"
+        assert clock.step == step, "you moved the clock. Who calls this function counts the steps; it only asks"
+        assert isinstance(part, np.ndarray), f"expected an array of image numbers, yours is a {type(part).__name__}"
+        assert len(part) <= size, (
+            f"a batch of {size} was asked for, and yours has {len(part)}: the end of a batch is the beginning of the "
+            f"next, and not included")
         assert np.shape(part) == (size,), (
             f"with {count} images and batches of {size}, step {step} has a batch of shape {np.shape(part)}: every "
             f"batch is full. Where an epoch ends inside a batch, go on with the beginning of the next")
@@ -221,6 +252,9 @@ def test_every_image_comes_once_in_each_epoch():
         "the end of an epoch that does not fill a batch was left out: those images have no turn in this epoch. Go on "
         "with the beginning of the next")
     seen = string(5)                                                    # 40 places: two epochs of 20
+    assert not np.array_equal(seen[:12], data.permutation(0, 0, 0, 0, 20)[8:]), (
+        "step 0 sees what belongs to step 1, and the first images of the string have no turn: step s begins at place "
+        "s * batch_size")
     for epoch in range(2):
         counts = np.bincount(seen[20 * epoch : 20 * epoch + 20], minlength=20)
         assert counts.max() < 2, (
@@ -256,6 +290,9 @@ def test_other_seeds_and_rounds_see_other_orders():
     for key in ("seed", "stream", "round"):
         assert not np.array_equal(string(3, **{key: 1}), string(3)), (
             f"{key} 1 has the same order as {key} 0: permutation wants to know clock.{key} too")
+    expected = data.permutation(5, 6, 7, 0, 20)[:8]
+    assert np.array_equal(string(1, seed=5, stream=6, round=7), expected), (
+        "seed, stream and round are all used, but not in this order: permutation(seed, stream, round, epoch, count)")
 
 
 @batches.check
@@ -308,6 +345,32 @@ def batch_indices(count, batch_size, clock):
 batches.wrong("""
 def batch_indices(count, batch_size, clock):
     places = np.arange(clock.step * batch_size, (clock.step + 1) * batch_size)
+    clock.step += 1
+    return np.array([permutation(clock.seed, clock.stream, clock.round, p // count, count)[p % count] for p in places])
+""", says="you moved the clock")
+batches.wrong("""
+def batch_indices(count, batch_size, clock):
+    places = np.arange(clock.step * batch_size, (clock.step + 1) * batch_size)
+    return np.array([permutation(clock.seed, clock.round, clock.stream, p // count, count)[p % count] for p in places])
+""", says="not in this order")
+batches.wrong("""
+def batch_indices(count, batch_size, clock):
+    places = range(clock.step * batch_size, (clock.step + 1) * batch_size)
+    return [permutation(clock.seed, clock.stream, clock.round, p // count, count)[p % count] for p in places]
+""", says="expected an array of image numbers")
+batches.wrong("""
+def batch_indices(count, batch_size, clock):
+    places = range(clock.step * batch_size, (clock.step + 1) * batch_size + 1)
+    return np.array([permutation(clock.seed, clock.stream, clock.round, p // count, count)[p % count] for p in places])
+""", says="and not included")
+batches.wrong("""
+def batch_indices(count, batch_size, clock):
+    places = range((clock.step + 1) * batch_size, (clock.step + 2) * batch_size)
+    return np.array([permutation(clock.seed, clock.stream, clock.round, p // count, count)[p % count] for p in places])
+""", says="step 0 sees what belongs to step 1")
+batches.wrong("""
+def batch_indices(count, batch_size, clock):
+    places = np.arange(clock.step * batch_size, (clock.step + 1) * batch_size)
     return np.array([permutation(clock.seed, 0, 0, p // count, count)[p % count] for p in places])
 """, says="permutation wants to know clock.stream")
 
@@ -343,6 +406,10 @@ def stepped(model, optimiser, data_, clock):
     try:
         train.one_step(model, optimiser, data_, clock)
     except (TypeError, AttributeError) as reason:
+        if "NoneType" in str(reason):
+            raise AssertionError(
+                "you set a gradient to None. The gradients of this network lie in one row, as its weights do (lesson "
+                "05), and backward() adds into it: optimiser.zero_grad() fills the row with 0") from reason
         if "order must be" not in str(reason) and "ndarray" not in str(reason):
             raise
         raise AssertionError("a network takes a tensor, and images is an array: model(Tensor(images)). Its scores are "
@@ -374,6 +441,10 @@ def test_the_weights_move_against_the_gradient_of_this_batch():
         "the weights have not moved. Is optimiser.step there, and does it come after loss.backward()? If the gradients "
         "are set to zero between the two, a step of zero is taken")
     assert not np.allclose(row.weights, before - 0.1 * gradient), "you took a rate of your own; it stands in clock.rate"
+    far = (before - row.weights) @ gradient / (gradient @ gradient)
+    assert np.isclose(far, 0.5, rtol=1e-3) or not np.allclose(row.weights, before - far * gradient, atol=1e-6), (
+        f"the direction is right, but you went {far:.3g} times the gradient. It is one step, of clock.rate, here 0.5, "
+        f"along the gradient of the mean loss")
     assert np.allclose(row.weights, expected, atol=1e-6), (
         "the weights have moved elsewhere: expected one step of clock.rate against the gradient of this step's batch")
 
@@ -409,6 +480,24 @@ def test_the_step_sees_its_own_batch():
         assert np.allclose(results[-1], expected, atol=1e-6), (
             f"step {number} did not learn from its own batch: datasets.batch(data, clock.batch_size, clock, ...)")
     assert not np.allclose(*results), "steps 0 and 1 saw the same images"
+
+
+@step.check
+def test_the_optimiser_takes_the_step():
+    data_, model, _, clock = toy()
+    optimiser, row = optim.SGD(model, momentum=0.5, weight_decay=0.1), nn.pack(model)
+    row.momentum[...] = 1
+    weights = row.weights.copy()
+    _, gradient = by_hand(data_, weights, 0, 0, 0.5)
+    stepped(model, optimiser, data_, clock)
+    assert not np.allclose(row.weights, weights - 0.5 * gradient, atol=1e-6), (
+        "you moved the weights yourself, against the gradient. The optimiser knows about momentum and decay too: "
+        "optimiser.step(clock.rate)")
+    assert np.allclose(row.weights, weights - 0.5 * (0.5 + gradient + 0.1 * weights), atol=1e-6), (
+        "with a momentum the weights have moved elsewhere than one step of the optimiser leads")
+    assert model.training, (
+        "the model is in evaluation mode now, and batch norm would learn nothing any more. A step is training; to "
+        "evaluate is another exercise")
 
 
 @step.check
@@ -508,6 +597,45 @@ def one_step(model, optimiser, data, clock):
 """, says="holds on to the whole graph")
 step.wrong("""
 def one_step(model, optimiser, data, clock):
+    images, labels = datasets.batch(data, clock.batch_size, clock, optimiser.backend)
+    optimiser.zero_grad()
+    loss = functional.cross_entropy(model(Tensor(images)), labels)
+    loss.backward()
+    for parameter in model.parameters():
+        parameter.data -= clock.rate * parameter.grad
+    clock.loss = loss.data
+""", says="you moved the weights yourself")
+step.wrong("""
+def one_step(model, optimiser, data, clock):
+    images, labels = datasets.batch(data, clock.batch_size, clock, optimiser.backend)
+    optimiser.zero_grad()
+    model.eval()
+    loss = functional.cross_entropy(model(Tensor(images)), labels)
+    loss.backward()
+    optimiser.step(clock.rate)
+    clock.loss = loss.data
+""", says="is in evaluation mode now")
+step.wrong("""
+def one_step(model, optimiser, data, clock):
+    images, labels = datasets.batch(data, clock.batch_size, clock, optimiser.backend)
+    for parameter in model.parameters():
+        parameter.grad = None
+    loss = functional.cross_entropy(model(Tensor(images)), labels)
+    loss.backward()
+    optimiser.step(clock.rate)
+    clock.loss = loss.data
+""", says="you set a gradient to None")
+step.wrong("""
+def one_step(model, optimiser, data, clock):
+    images, labels = datasets.batch(data, clock.batch_size, clock, optimiser.backend)
+    optimiser.zero_grad()
+    loss = functional.cross_entropy(model(Tensor(images)), labels) * clock.batch_size
+    loss.backward()
+    optimiser.step(clock.rate)
+    clock.loss = loss.data
+""", says="the gradient of the mean loss")
+step.wrong("""
+def one_step(model, optimiser, data, clock):
     images, labels = data.train.images[: clock.batch_size], data.train.labels[: clock.batch_size]
     optimiser.zero_grad()
     loss = functional.cross_entropy(model(Tensor(images)), labels)
@@ -536,12 +664,13 @@ accuracy = Exercise("train.evaluate_steps", hints=(
 
 
 class Says(nn.Module):
-    """A network that reads an image as its first pixel says."""
+    """A network that reads an image as its first pixel says, and remembers how many it was shown at once."""
 
     def __init__(self):
-        self.scale = nn.Parameter(np.ones((), np.float32))
+        self.scale, self.most = nn.Parameter(np.ones((), np.float32)), 0
 
     def forward(self, x):
+        self.most = max(self.most, len(x.data))
         digit = x.data[:, 0, 0, 0].astype(int)
         return Tensor(np.eye(3, dtype=np.float32)[digit]) * self.scale
 
@@ -554,6 +683,12 @@ def said(read, right):
 def measured(model, split, batch_size=500):
     try:
         got = train.evaluate_steps(model, split, batch_size)
+    except (AttributeError, TypeError) as reason:
+        if "argmax" in str(reason):
+            raise AssertionError("the scores are a tensor. Its array, which has an argmax, is scores.data") from reason
+        if "memoryview" not in str(reason):
+            raise
+        raise AssertionError("a network takes a tensor, and images is an array: model(Tensor(images))") from reason
     except ValueError as reason:
         if "broadcast" not in str(reason):
             raise
@@ -565,26 +700,39 @@ def measured(model, split, batch_size=500):
 
 @accuracy.check
 def test_it_is_the_share_of_hits_in_percent():
-    got = measured(Says(), said([0, 1, 2, 2], [0, 1, 2, 0]))
-    assert got != 25, (
+    got = measured(Says(), said([2, 0, 1, 1, 1, 2, 0, 0], [2, 0, 1, 1, 1, 2, 2, 2]))
+    assert got != 37.5, (
         "the labels were compared with the scores themselves. The digit that is read is the PLACE of the largest "
         "score: argmax(axis=1), not max")
+    assert got != 25, "25 percent are read WRONGLY. The share of hits is asked for: =="
+    assert got != 50, (
+        "one answer was compared with all labels: without an axis, argmax gives the place of the one largest number "
+        "of the whole batch. Each image is a row: argmax(axis=1)")
     assert got != 0.75, "0.75 is a share; percent are wanted, 75"
-    assert got != 3, "you give back how many were right, 3; of 4 that is 75 percent"
-    assert got == 75, f"of 4 images 3 are read correctly: expected 75 (percent), yours is {got:g}"
+    assert got != 6, "you give back how many were right, 6; of 8 that is 75 percent"
+    assert got != 0, (
+        "8 images in batches of 500, and you looked at none: a split may be smaller than a batch, and the last batch "
+        "mostly is. range(0, len(split), batch_size) begins one for it, too")
+    assert got == 75, f"of 8 images 6 are read correctly: expected 75 (percent), yours is {got:g}"
 
 
 @accuracy.check
 def test_a_small_last_batch_counts_as_it_should():
-    split = said([0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0])
-    got = measured(Says(), split, 4)
+    model, split = Says(), said([0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0])
+    got = measured(model, split, 4)
+    assert model.most <= 4, (
+        f"batches of 4 were asked for, and the network was shown {model.most} images at once. Of a real test set all "
+        f"activations together do not fit into memory: batch by batch, batch_size at a time")
     assert got != 250, "the hits of all batches were divided by the size of the last one: divide by len(split)"
     assert got != 75, (
         "of the first batch 4 of 4 are right, of the last 1 of 2, and you say 75: the mean of the two batches. An "
         "image of a small batch must not count more than others: count the hits, and divide once at the end")
     assert got not in (100, 100 * 4 / 6), "the last batch was left out: it has fewer images, but they count"
     assert not np.isclose(got, 100 * 5 / 8), "you divided by the images that would fill all batches; there are only 6"
-    assert np.isclose(got, 100 * 5 / 6), f"5 of 6 images are read correctly, 83.3 percent; yours is {got:.1f}"
+    assert not np.isclose(got, 100 * 1 / 6), (
+        "only the hits of the last batch count in yours: add them up, correct += ..., from 0 before the loop on")
+    assert np.isclose(got, 100 * 5 / 6), (
+        f"5 of 6 images are read correctly, {100 * 5 / 6:.4f} percent, not rounded; yours is {got:.4f}")
 
 
 @accuracy.check
@@ -688,6 +836,74 @@ def evaluate_steps(model, split, batch_size=500):
 """, says="Each image is a ROW")
 accuracy.wrong("""
 def evaluate_steps(model, split, batch_size=500):
+    with model.evaluating(), tensor.no_grad():
+        images, labels = datasets.whole(split, 0, len(split))
+        return 100 * (model(Tensor(images)).data.argmax(axis=1) == labels).mean()
+""", says="batch_size at a time")
+accuracy.wrong("""
+def evaluate_steps(model, split, batch_size=500):
+    correct = 0
+    with model.evaluating(), tensor.no_grad():
+        for number in range(len(split) // batch_size):
+            images, labels = datasets.whole(split, number * batch_size, (number + 1) * batch_size)
+            correct += int((model(Tensor(images)).data.argmax(axis=1) == labels).sum())
+    return 100 * correct / len(split)
+""", says="a split may be smaller than a batch")
+accuracy.wrong("""
+def evaluate_steps(model, split, batch_size=500):
+    with model.evaluating(), tensor.no_grad():
+        for start in range(0, len(split), batch_size):
+            images, labels = datasets.whole(split, start, start + batch_size)
+            correct = int((model(Tensor(images)).data.argmax(axis=1) == labels).sum())
+    return 100 * correct / len(split)
+""", says="add them up")
+accuracy.wrong("""
+def evaluate_steps(model, split, batch_size=500):
+    correct = 0
+    with model.evaluating(), tensor.no_grad():
+        for start in range(0, len(split), batch_size):
+            images, labels = datasets.whole(split, start, start + batch_size)
+            correct += int((model(Tensor(images)).data.argmax(axis=1) != labels).sum())
+    return 100 * correct / len(split)
+""", says="are read WRONGLY")
+accuracy.wrong("""
+def evaluate_steps(model, split, batch_size=500):
+    correct = 0
+    with model.evaluating(), tensor.no_grad():
+        for start in range(0, len(split), batch_size):
+            images, labels = datasets.whole(split, start, start + batch_size)
+            correct += int((model(Tensor(images)).data.argmax() == labels).sum())
+    return 100 * correct / len(split)
+""", says="without an axis")
+accuracy.wrong("""
+def evaluate_steps(model, split, batch_size=500):
+    correct = 0
+    with model.evaluating(), tensor.no_grad():
+        for start in range(0, len(split), batch_size):
+            images, labels = datasets.whole(split, start, start + batch_size)
+            correct += int((model(images).data.argmax(axis=1) == labels).sum())
+    return 100 * correct / len(split)
+""", says="a network takes a tensor")
+accuracy.wrong("""
+def evaluate_steps(model, split, batch_size=500):
+    correct = 0
+    with model.evaluating(), tensor.no_grad():
+        for start in range(0, len(split), batch_size):
+            images, labels = datasets.whole(split, start, start + batch_size)
+            correct += int((model(Tensor(images)).argmax(axis=1) == labels).sum())
+    return 100 * correct / len(split)
+""", says="Its array, which has an argmax")
+accuracy.wrong("""
+def evaluate_steps(model, split, batch_size=500):
+    correct = 0
+    with model.evaluating(), tensor.no_grad():
+        for start in range(0, len(split), batch_size):
+            images, labels = datasets.whole(split, start, start + batch_size)
+            correct += int((model(Tensor(images)).data.argmax(axis=1) == labels).sum())
+    return round(100 * correct / len(split), 1)
+""", says="not rounded")
+accuracy.wrong("""
+def evaluate_steps(model, split, batch_size=500):
     shares = []
     with model.evaluating(), tensor.no_grad():
         for start in range(0, len(split), batch_size):
@@ -712,7 +928,7 @@ def evaluate_steps(model, split, batch_size=500):
         for start in range(0, len(split), batch_size):
             images, labels = datasets.whole(split, start, start + batch_size)
             correct += int((model(Tensor(images)).data.argmax(axis=1) == labels).sum())
-            count += min(batch_size, 4)
+            count += min(batch_size, 8)
     return 100 * correct / count
 """, says="the images that would fill all batches")
 accuracy.wrong("""

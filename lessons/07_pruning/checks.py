@@ -59,7 +59,7 @@ def test_what_is_no_share_is_refused():
             got = prune.keep_count(100, wrong)
         except Error:
             continue
-        except ValueError as reason:
+        except (ValueError, AssertionError) as reason:
             raise AssertionError(f"density {wrong} is refused, but by an error of your own. Let check_density(density) "
                                  f"do it: every part of the framework refuses a density in the same words") from reason
         raise AssertionError(f"density {wrong} is no share of anything (somebody thought of percent?), and you "
@@ -107,6 +107,11 @@ def keep_count(prunable, density):
 """, says="the LARGER is wanted")
 count.wrong("""
 def keep_count(prunable, density):
+    assert 0 < density <= 1
+    return max(1, math.floor(density * prunable + 0.5))
+""", says="in the same words")
+count.wrong("""
+def keep_count(prunable, density):
     if not 0 < density <= 1:
         raise ValueError("a density is a share")
     return max(1, math.floor(density * prunable + 0.5))
@@ -146,6 +151,8 @@ def test_a_large_negative_weight_is_large():
     assert not np.allclose(got, [9, 4, 1]), (
         "you squared the weights. That ranks them alike, until a weight is so small that its square is 0 to the "
         "computer: take the absolute value")
+    assert not np.allclose(got, [2, 1, 0]), (
+        "these are ranks, or places, and no magnitudes: the score of a weight must not depend on who else is there")
     assert np.allclose(got, [3, 2, 1]), f"the magnitudes of -3, 2 and -1 are 3, 2 and 1, yours are {got.tolist()}"
 
 
@@ -155,11 +162,21 @@ def test_what_is_pruned_comes_below_everything_that_is_not():
     assert got[3] < got[1], (
         "a weight that is pruned already, but whose number is still large, got a high score: the mask says who is "
         "pruned, not the number")
+    assert got[1] != got[2], (
+        "0.3 and 0 have the same score: a magnitude is no whole number, and most weights are smaller than 1")
     assert got[0] != got[2], (
         "a pruned weight and a living one that happens to be 0 have the same score: the pruned one ties with it, and "
         "may be chosen in its place. It must come BELOW all others, at -1")
     assert got[0] < got[2], "a pruned weight got a HIGHER score than one that is still there"
     assert max(got[0], got[3]) < 0 <= min(got[1], got[2]), f"expected a score below 0 for what is pruned, got {got}"
+
+
+@magnitude.check
+def test_nearly_equal_is_not_equal():
+    got = scores([0.10001, -0.10002], [True, True])
+    assert got[1] > got[0], (
+        f"0.10001 and -0.10002 have the scores {got.tolist()}: the second is larger, if only a little. The score keeps "
+        f"all the digits that the weight has")
 
 
 @magnitude.check
@@ -197,6 +214,18 @@ def magnitude(weights, mask):
 """, says="you squared the weights")
 magnitude.wrong("""
 def magnitude(weights, mask):
+    return np.where(mask, abs(weights), -1).astype(int)
+""", says="a magnitude is no whole number")
+magnitude.wrong("""
+def magnitude(weights, mask):
+    return np.where(mask, abs(weights).round(2), -1)
+""", says="keeps all the digits")
+magnitude.wrong("""
+def magnitude(weights, mask):
+    return np.argsort(np.argsort(abs(weights)))
+""", says="these are ranks")
+magnitude.wrong("""
+def magnitude(weights, mask):
     weights[~mask] = -1
     return np.where(mask, abs(weights), -1)
 """, says="changed the weights")
@@ -218,8 +247,12 @@ largest = Exercise("prune.largest", hints=(
 
 def chosen(scores, keep):
     """Where the mask is True."""
-    got = prune.largest(np.array(scores), keep)
+    given = np.array(scores)
+    got = prune.largest(given, keep)
     assert got is not None, "nothing came back: return the mask"
+    assert np.array_equal(given, scores), (
+        "you changed the scores that were handed to you. scores.sort() sorts where it stands, and then nobody knows "
+        "whose score is whose; np.sort and np.argsort leave them as they are")
     assert isinstance(got, np.ndarray), f"expected an array, one entry for each score; yours is a {type(got).__name__}"
     assert got.dtype == bool, (
         f"expected a mask, True or False for each score; yours holds {got.dtype}. Are these the places of the largest? "
@@ -236,7 +269,8 @@ def test_the_largest_are_kept():
         "you compared what argsort gives with `keep`. At place i of its answer stands the PLACE of the i-th largest, "
         "not the rank of weight i: take its first `keep` entries, and set the mask to True at these places")
     assert got == [1, 3], f"of the scores 1, 5, 3, 4 the two largest are at places 1 and 3; you keep {got}"
-    assert chosen([-1.0, 0.0, -1.0], 1) == [1], "0 is larger than -1"
+    got = chosen([-1.0, 0.0, -1.0], 1)
+    assert got == [1], f"of the scores -1, 0 and -1 the largest is 0, at place 1; you keep {got}"
 
 
 @largest.check
@@ -298,6 +332,23 @@ def largest(scores, keep):
 """, says="not the rank of weight i")
 largest.wrong("""
 def largest(scores, keep):
+    scores.sort()
+    return scores >= scores[-keep]
+""", says="sorts where it stands")
+largest.wrong("""
+def largest(scores, keep):
+    mask = np.zeros(scores.shape, bool)
+    mask[np.argsort(-abs(scores), kind="stable")[:keep]] = True
+    return mask
+""", says="the largest is 0")
+largest.wrong("""
+def largest(scores, keep):
+    mask = np.zeros(scores.shape, bool)
+    mask[np.argpartition(-scores, keep - 1)[:keep]] = True
+    return mask
+""", says="many of them equal")
+largest.wrong("""
+def largest(scores, keep):
     return np.argsort(-scores, kind="stable")[:keep]
 """, says="the places of the largest")
 
@@ -316,9 +367,12 @@ everywhere = Exercise("prune.global_magnitude", hints=(
 def whole(weights, mask, keep):
     """Which places of a small network are kept."""
     weights, mask = np.array(weights, np.float32), np.array(mask)
-    before = mask.copy()
+    before, numbers = mask.copy(), weights.copy()
     got = prune.global_magnitude(weights, mask, keep)
     assert got is not None, "nothing came back: did you forget the return?"
+    assert np.array_equal(weights, numbers), (
+        "you changed the weights that were handed to you. A method of pruning only says who stays; to set the others "
+        "to 0 is the business of whoever asked")
     assert np.array_equal(mask, before), "you changed the mask that was handed to you; make a new one"
     assert np.asarray(got).dtype.kind == "b", "expected a mask: an array of True and False"
     assert np.shape(got) == mask.shape, (
@@ -354,6 +408,14 @@ def test_what_is_pruned_stays_pruned():
         "two were to be kept, and you keep one: a pruned weight was chosen before a living one, and only then taken "
         "out by the mask. The mask belongs into the score: magnitude(weights, mask)")
     assert got == [2, 3], f"places 2 and 3 are all that is left, and two were to be kept; you keep {got}"
+
+
+@everywhere.check
+def test_the_smallest_numbers_are_told_apart_too():
+    got = whole([1e-30, 3e-30, 2e-30], [True] * 3, 1)
+    assert got == [1], (
+        f"of 1e-30, 3e-30 and 2e-30 the second is the largest; you keep {got}. Squared, all three are 0 to a computer: "
+        f"rank by the magnitude")
 
 
 @everywhere.check
@@ -400,6 +462,16 @@ def global_magnitude(weights, mask, keep):
 """, says="a percentile counts them in")
 everywhere.wrong("""
 def global_magnitude(weights, mask, keep):
+    new = largest(magnitude(weights, mask), keep)
+    weights[~new] = 0
+    return new
+""", says="only says who stays")
+everywhere.wrong("""
+def global_magnitude(weights, mask, keep):
+    return largest(magnitude(weights**2, mask), keep)
+""", says="Squared, all three are 0")
+everywhere.wrong("""
+def global_magnitude(weights, mask, keep):
     half = len(weights) // 2
     return np.concatenate([largest(magnitude(weights[:half], mask[:half]), keep - keep // 2),
                            largest(magnitude(weights[half:], mask[half:]), keep // 2)])
@@ -429,13 +501,22 @@ def by_layer(weights, sizes, keep, mask=None):
     weights = np.array(weights, np.float32)
     mask = np.ones(len(weights), bool) if mask is None else np.array(mask)
     given = mask.copy()
-    got = prune.layerwise_magnitude(weights, given, keep, layers=layers)
+    try:
+        got = prune.layerwise_magnitude(weights, given, keep, layers=layers)
+    except IndexError as reason:
+        raise AssertionError(f"{reason}. A layer is no index: it knows where it begins and ends, "
+                             f"slice(layer.start, layer.stop)") from reason
     assert got is not None, "nothing came back: return the new mask"
     assert isinstance(got, np.ndarray), (
         f"expected one mask for the whole row, an array, and yours is a {type(got).__name__}: np.concatenate puts the "
         f"layers' masks one after the other")
     assert np.array_equal(given, mask), "you wrote into the mask that was handed to you: make a new one, np.zeros"
-    assert got.shape == mask.shape, f"expected one mask for the whole row, {mask.shape}; yours is {got.shape}"
+    assert got.shape == mask.shape, (
+        f"expected one mask for the whole row, {mask.shape}; yours is {got.shape}, as long as one layer. Write each "
+        f"layer's choice into its part of the row: new[part] = ...")
+    assert got.dtype == bool, (
+        f"expected a mask, True or False; yours holds {got.dtype}: np.zeros makes numbers unless it is told "
+        f"np.zeros(mask.shape, bool)")
     return got, [int(got[layer.start : layer.stop].sum()) for layer in layers]
 
 
@@ -447,7 +528,15 @@ def test_every_layer_keeps_the_same_share():
         "the second layer has lost everything: one threshold for all layers is global pruning. Here each layer keeps "
         "its own largest, half of 8 and half of 4")
     assert kept != [3, 3], "you gave every layer the same COUNT. The same share is wanted: half of 8 and half of 4"
+    if kept == [4, 0]:
+        _, other = by_layer([*weights[8:], *weights[8:], 9, 8, 7, 6], [8, 4], 6)
+        assert other == [4, 0], (
+            "each layer chose from the WHOLE network, and so the layer with the largest weights got everybody's share. "
+            "It chooses from its own part, weights[part] and mask[part]")
     assert kept != [4, 0], "the second layer was never looked at: is your `return` inside the loop?"
+    assert kept != [8, 4], (
+        "nothing was pruned. A new mask that begins as a copy of the old one is True already: begin with np.zeros, or "
+        "write with = in place of |=")
     assert kept != [6, 4], (
         "each layer kept as many as the whole network was to keep, 6, or all it had: `keep` is for all together, and "
         "shares(keep, layers, mask) says how many of it are each layer's")
@@ -462,6 +551,14 @@ def test_in_each_layer_the_largest_stay():
     assert got[[4, 6]].all(), (
         f"in the second layer, places 4 to 7, 0.3 and -0.9 are the largest; you keep {4 + np.flatnonzero(got[4:])}. "
         f"Does each layer look at its own part of the weights?")
+
+
+@layerwise.check
+def test_a_layer_ends_before_its_stop():
+    _, kept = by_layer([1, 2, 3, 4, 90, 10, 20, 30], [4, 4], 4)
+    assert kept == [2, 2], (
+        f"half of each of two layers of 4 was to be kept, 2 and 2; you keep {kept}. Did the first layer look at place "
+        f"4, where the second one begins? layer.stop is not included, as in every slice")
 
 
 @layerwise.check
@@ -543,3 +640,48 @@ def layerwise_magnitude(weights, mask, keep, *, layers):
         new[part] = largest(magnitude(weights[: layer.stop - layer.start], mask[part]), share)
     return new
 """, says="its own part of the weights")
+layerwise.wrong("""
+def layerwise_magnitude(weights, mask, keep, *, layers):
+    new = np.zeros(mask.shape, bool)
+    for layer, share in zip(layers, shares(keep, layers, mask)):
+        new |= largest(magnitude(weights, mask), share)
+    return new
+""", says="each layer chose from the WHOLE network")
+layerwise.wrong("""
+def layerwise_magnitude(weights, mask, keep, *, layers):
+    new = mask.copy()
+    for layer, share in zip(layers, shares(keep, layers, mask)):
+        part = slice(layer.start, layer.stop)
+        new[part] |= largest(magnitude(weights[part], mask[part]), share)
+    return new
+""", says="nothing was pruned")
+layerwise.wrong("""
+def layerwise_magnitude(weights, mask, keep, *, layers):
+    new = np.zeros(mask.shape)
+    for layer, share in zip(layers, shares(keep, layers, mask)):
+        part = slice(layer.start, layer.stop)
+        new[part] = largest(magnitude(weights[part], mask[part]), share)
+    return new
+""", says="np.zeros makes numbers unless it is told")
+layerwise.wrong("""
+def layerwise_magnitude(weights, mask, keep, *, layers):
+    new = np.zeros(mask.shape, bool)
+    for layer, share in zip(layers, shares(keep, layers, mask)):
+        part = slice(layer.start, layer.stop + 1)
+        new[part] = largest(magnitude(weights[part], mask[part]), share)
+    return new
+""", says="layer.stop is not included")
+layerwise.wrong("""
+def layerwise_magnitude(weights, mask, keep, *, layers):
+    for layer, share in zip(layers, shares(keep, layers, mask)):
+        part = slice(layer.start, layer.stop)
+        new = largest(magnitude(weights[part], mask[part]), share)
+    return new
+""", says="as long as one layer")
+layerwise.wrong("""
+def layerwise_magnitude(weights, mask, keep, *, layers):
+    new = np.zeros(mask.shape, bool)
+    for layer, share in zip(layers, shares(keep, layers, mask)):
+        new[layer] = largest(magnitude(weights[layer], mask[layer]), share)
+    return new
+""", says="A layer is no index")
