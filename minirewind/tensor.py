@@ -513,7 +513,7 @@ class GetItem(Function):
         if all(part is None or part is Ellipsis or isinstance(part, (int, np.integer, slice)) for part in parts):
             dx[self.index] = dz
         else:
-            self.xp.add.at(dx, self.index, dz)
+            self.backend.add_at(dx, self.index, dz)
         return dx
 
 

@@ -463,9 +463,8 @@ def __getattr__(name):
             raise TypeError(f"{name}() got an unexpected keyword argument 'where'")
         return call(function, *arguments, **settings)
 
-    def at(array, index, values):
-        plain = strictly((array, index, values))
-        change(lambda: function.at(*plain), [array], inputs_of((array, index, values)))
+    def at(*_):
+        raise TypeError(f"{name}.at adds by atomic operations: no two runs need have the same bits")
 
     strict.at = at
     return strict

@@ -140,6 +140,13 @@ class Gpu(Reference):
             most = max(count for *_, count in four)
             self.launch("update", "accumulate", (blocks(most), 4), (THREADS,), *itertools.chain(*four))
 
+    def add_at(self, array, index, values) -> None:
+        """On the host: CuPy's own adds in the order in which its threads come, which are other bits in every run."""
+        index = tuple(map(self.to_host, index)) if isinstance(index, tuple) else self.to_host(index)
+        host = self.to_host(array)
+        np.add.at(host, index, self.to_host(values))
+        self.put(array, host)
+
     # Convolution ------------------------------------------------------------------------------------------------------
 
     def conv2d(self, x, weight, bias, stride, padding):

@@ -53,6 +53,10 @@ class Reference:
         for leaf, gradient in arrived:
             leaf.accumulate(gradient)
 
+    def add_at(self, array, index, values) -> None:
+        """array[index] += values, in place, as often as an element comes. (A GPU leaves that to the host.)"""
+        np.add.at(array, index, values)
+
     def conv2d_and_sums(self, x, weight, stride, padding):
         """The convolution, and what its kernel can tell of each channel on the way; see `moments`. Here nothing."""
         return self.conv2d(x, weight, None, stride, padding), None
