@@ -100,7 +100,8 @@ exercise.reveal(prediction, mr.kernels.reference.convolution.output_size(8, 3, 2
 #
 # `stride` and `padding` are pairs: `stride[0]` is for rows, `stride[1]` for columns. Seven loops, one inside the other,
 # and one line in the middle. It is long, but there is only one thought in it. The rim of zeros need not exist: find out
-# whether `h` and `w` are inside the image, and add nothing if they are not.
+# whether `h` and `w` are inside the image, and add nothing if they are not. (`np.zeros(shape, x.dtype)` makes a `y` of
+# the same kind of numbers as `x`.)
 #
 # Your function is checked as Python first, so that you can read what goes wrong. Then it is compiled (you will see
 # what that is good for), and runs from then on whenever the framework convolves numbers of 64 bits.
@@ -179,8 +180,9 @@ def conv2d_weight_gradient(dy, x, weight_shape, stride, padding):
 
 
 # %% [markdown]
-# In nearly all of its 6,400 places. That is what makes a filter strong: it has few numbers, and each of them learns
-# from every place of every image.
+# The entry in the middle: in 6,400, for it lies on a pixel at every place of the window, 64 of them in each of 100
+# images. One in a corner: in 4,900, for at 15 of the 64 places it lies on the padding. That is what makes a filter
+# strong: it has few numbers, and each of them learns from nearly every place of every image.
 #
 # **Does it learn?** Somebody has run a secret filter over 100 digits, and we have the digits and the maps. Begin with
 # nine zeros, and follow the gradient, as you did for the template of a three.
@@ -225,7 +227,10 @@ for _ in range(steps):
 pictures.images([*blurred.data, *guess.data.clip(0), *sharp], ["blurred"] * 5 + ["found"] * 5 + ["true"] * 5, columns=5)
 
 # %% [markdown]
-# Your convolution and both of its gradients work. Now to the other question: how long does it take?
+# Not quite the true ones. Add the stripes 1, -1, 0, 1, -1, 0, 1, -1 to each row of an image: any three neighbours add
+# up to 0, so the blurred image is the same as without them. What leaves no trace makes no error, has the gradient 0,
+# and does not come back, however many steps you take. But your convolution and both of its gradients work. Now to the
+# other question: how long does it take?
 #
 # ## 4. The first way and the second
 #
@@ -342,10 +347,10 @@ times["another order"] = min(trial.values())
 # fits. With the filter inside, all products of the innermost loop are added to *one* number, each must wait for the
 # one before it, and nothing can be done side by side.
 #
-# **Memory does not hand out numbers, it hands out cache lines.** A **cache line** is 16 neighbouring numbers. Whoever
-# asks for one gets all 16, and they stay near the processor for a while. Here is a small batch, four images of two
-# channels, 2 × 4 pixels, as memory holds it. Each line of the drawing is a cache line. Framed is what the innermost
-# loop over the images touches.
+# **Memory does not hand out numbers, it hands out cache lines.** A **cache line** is 16 neighbouring numbers (64 bytes,
+# on most processors). Whoever asks for one gets all 16, and they stay near the processor for a while. Here is a small
+# batch, four images of two channels, 2 × 4 pixels, as memory holds it. Each line of the drawing is a cache line. Framed
+# is what the innermost loop over the images touches.
 
 # %%
 pictures.cache_lines({"n": 4, "c": 2, "h": 2, "w": 4}, "nchw", loop="n")
