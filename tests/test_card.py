@@ -197,6 +197,24 @@ def same(a, b):
     return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("weights", "momentum", "statistics"))
 
 
+def test_all_work_goes_through_one_stream(gpu):
+    """Also after a graph whose branches had streams of their own, and after CuPy has put an array into order."""
+    counts = [gpu.xp.zeros((), np.int64) for _ in range(2)]
+
+    def counting(count):
+        def step():
+            count[...] = count + 1
+        return step
+
+    step = gpu.capture(*map(counting, counts))
+    for _ in range(5):
+        step()
+    gpu.to_host(gpu.empty((2, 3, 4, 5)))
+    assert step.graph is not None
+    assert [int(count) for count in counts] == [5, 5]
+    assert gpu.cupy.cuda.get_current_stream() == gpu.stream
+
+
 def test_twenty_steps_follow_the_cpu(gpu, precision):
     (ours,), losses = trained(*runs("gpu", [0]))
     (exact,), wanted = trained(*runs("reference", [0]))
@@ -211,6 +229,7 @@ def test_two_runs_have_the_same_bits_captured_or_not_alone_or_side_by_side(gpu, 
     (second,), again = trained(*runs("gpu", [0], 8))
     assert losses == again
     assert same(first, second)
+    assert not gpu.told                                         # or nothing was captured at all
     several, _ = trained(*runs("gpu", [0, 1, 2], 8))
     assert same(several[0], first)
     assert same(several[1], trained(*runs("gpu", [1], 8))[0][0])
