@@ -420,7 +420,7 @@ def judge_here() -> None:
         found = timed(compiled(exercise, function), exercise.seconds + 100)
         found = dataclasses.replace(found, failed=tuple(
             (name, "right as plain Python, but not once Numba has compiled it. Numba takes loops, arithmetic, slices "
-                   "and the simple part of NumPy (zeros, sum, max).\n" + why.partition("\nDuring:")[0].rstrip())
+                   "and the simple part of NumPy (zeros, sum, max; not @).\n" + why.partition("\nDuring:")[0].rstrip())
             for name, why in found.failed))
     write(found)
 

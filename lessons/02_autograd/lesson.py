@@ -389,6 +389,23 @@ wrong = np.flatnonzero(reading != unseen_labels)[:10]
 pictures.images(data.validation.images[wrong], [f"{reading[i]}, not {unseen_labels[i]}" for i in wrong])
 
 # %% [markdown]
+# One more test. Move every digit one pixel to the right. To your eye nothing has happened. **Predict:** how many of
+# them does the machine read now, in percent?
+
+# %%
+prediction = None       # a number
+
+moved = np.zeros_like(data.validation.images)
+moved[..., 1:] = data.validation.images[..., :-1]
+reading_moved = (moved.reshape(-1, 64) / 16 @ W.data + offset.data).argmax(axis=1)
+exercise.reveal(prediction, round(100 * (reading_moved == unseen_labels).mean()))
+pictures.images([*data.validation.images[:5], *moved[:5]],
+                [*unseen_labels[:5], *(f"read as {digit}" for digit in reading_moved[:5])], columns=5)
+
+# %% [markdown]
+# Each number of a template knows one pixel, and no other. Lesson 03 builds an eye that looks for things wherever they
+# are.
+#
 # ## What you built
 #
 # - `accumulate` and `topological_order`: with them, the engine walks any computation back, each tensor once, however

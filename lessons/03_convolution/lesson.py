@@ -6,9 +6,9 @@
 #
 # **New words:** convolution, filter, feature map, padding, batch, Numba, cache line, batch innermost
 #
-# The machine of lesson 02 compared whole digits with whole templates. Move a digit by one pixel and it is lost. An eye
-# works otherwise: it looks for small things, an edge, a corner, an end of a line, and it looks for them *everywhere*.
-# This lesson builds such an eye. It is a single sum of products.
+# The machine of lesson 02 compared whole digits with whole templates. Moved by one pixel, most of them were lost on it.
+# An eye works otherwise: it looks for small things, an edge, a corner, an end of a line, and it looks for them
+# *everywhere*. This lesson builds such an eye. It is a single sum of products.
 #
 # You will compute that same sum four times. The four results are equal. The times are not: the slowest way takes
 # **tens of thousands** of times as long as the fastest, on the same machine. All four do the same multiplications. So
