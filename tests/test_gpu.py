@@ -990,12 +990,15 @@ def test_the_memory_of_graphs_that_are_gone_is_not_lost_emulated(doubled):
 
 
 def test_a_cupy_that_cannot_compile_is_one_sentence_emulated(doubled, monkeypatch):
-    def no_library(self):
+    """Neither ours nor its own: those include CUDA's headers."""
+    def missing(*_):
         raise RuntimeError("CuPy failed to load libnvrtc.so.13")
 
-    monkeypatch.setattr(doubled.RawModule, "compile", no_library)
-    with pytest.raises(Error, match=r"libnvrtc.so.13\);\npip install 'minirewind\[gpu12\]'"):
-        card.Card()
+    for place, name in (doubled.RawModule, "compile"), (doubled, "full"):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, missing, raising=False)
+            with pytest.raises(Error, match=r"libnvrtc.so.13\);\npip install 'minirewind\[gpu12\]'"):
+                card.Card()
 
 
 @pytest.mark.slow

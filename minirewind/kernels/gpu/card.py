@@ -90,7 +90,7 @@ class Card(Gpu):
         """Compile the smallest file and a kernel of CuPy's own now: what it misses is told before any work is done."""
         try:
             self.compile("update").compile()
-            self.cupy.full((), 0.5, np.float32)         # CuPy's own need CUDA's headers, which ours do not
+            self.cupy.full((), 0.5, np.float32)         # CuPy's own include CUDA's headers, ours do not
         except Exception as reason:
             raise errors.Error(f"device gpu compiles its kernels with CuPy, which cannot ({str(reason)[:200]});\n"
                                "pip install 'minirewind[gpu12]' or 'minirewind[gpu13]' brings what it needs: take the "
