@@ -1064,7 +1064,8 @@ def test_kernels_compile_as_cupy_compiles_them(file, architecture):
         pytest.skip(f"NVRTC is not installed: {reason}")
     program = nvrtc.createProgram(sources.text(file), f"{file}.cu", (), ())
     try:
-        nvrtc.compileProgram(program, (*card.OPTIONS, "-ftz=true", f"-arch={architecture}"))
+        nvrtc.compileProgram(program, (*card.OPTIONS, "-ftz=true", f"-arch={architecture}",
+                                       "--device-as-default-execution-space"))
     except Exception:
         assert (file, architecture) == ("tensor_cores", "sm_75"), nvrtc.getProgramLog(program)
     else:
