@@ -23,9 +23,14 @@ PRUNABLE = np.array([True, True, True, True, True, False, False])       # two of
 
 def share(mask, prunable):
     """The function's answer, a number."""
+    mask, prunable = np.array(mask), np.array(prunable)
+    before = mask.copy(), prunable.copy()
     with np.errstate(all="ignore"):
-        got = prune.density(np.array(mask), np.array(prunable))
+        got = prune.density(mask, prunable)
     assert got is not None, "nothing came back: did you forget the return?"
+    assert np.array_equal(before, (mask, prunable)), (
+        "counting has changed the mask: `mask &= ...` and `mask[...] = ...` write into the array that was handed to "
+        "you, and that is the network's own. Whoever counts must not prune")
     assert np.ndim(got) == 0, f"expected one number, yours is an array of shape {np.shape(got)}"
     return float(got)
 
@@ -43,9 +48,15 @@ def test_only_what_can_be_pruned_is_counted():
     assert not np.isclose(got, 2 / 7), (
         "you counted 2 of 7: those that are kept are the right ones, but the whole holds biases too. It is a share of "
         "what CAN be pruned, 2 of 5")
+    assert not np.isclose(got, 1 / 2), (
+        "you counted 2 of 4: of those that are KEPT, two can be pruned. The other way round: of those that can be "
+        "pruned, how many are kept? mask[prunable], not prunable[mask]")
     assert got != 1, (
-        "you say that everything is there. len() counts places, whatever stands in them. In a sum True counts 1 and "
-        "False 0, so mask[prunable].sum() counts those that are kept")
+        "you say that everything is there, and three of five are gone. len() counts places, whatever stands in them: "
+        "in a sum True counts 1 and False 0, so mask[prunable].sum() counts those that are kept. And the answer 1 for "
+        "a network of which nothing can be pruned is for that case only")
+    assert got != 0, "2 // 5 is 0: in Python // throws away what stands behind the point. A share needs the simple /"
+    assert got != 2, "2 is how many are kept; the density is their share, so divide by how many there could be"
     assert got != 40, "40 is percent; the density is a share, 0.4"
     assert got != 2.5, "2.5 is how many times fewer are left, the compression. The density is the share itself, 2 of 5"
     assert np.isclose(got, 0.4), f"five can be pruned, two of them are kept: the density is 0.4; you say {got:g}"
@@ -68,6 +79,9 @@ def test_a_network_without_prunable_weights_is_whole():
                              "nothing was pruned") from reason
     assert not np.isnan(got), "nothing here can be pruned, and you divided 0 by 0, which is no number: it is 1 then"
     assert got == 1, f"nothing here can be pruned, so nothing was: the density is 1, you say {got:g}"
+    got = share([True, False], [False, False])
+    assert got == 1, (
+        f"nothing here can be pruned, whatever the mask says, so the density is 1; you say {got:g}. Ask prunable.any()")
 
 
 @density.check
@@ -113,6 +127,31 @@ density.wrong("""
 def density(mask, prunable):
     return int(mask[prunable].sum()) / int(prunable.sum())
 """, says="divided by that nothing")
+density.wrong("""
+def density(mask, prunable):
+    mask &= prunable
+    return mask.sum() / prunable.sum() if prunable.any() else 1.0
+""", says="Whoever counts must not prune")
+density.wrong("""
+def density(mask, prunable):
+    return 1.0 if mask.all() else mask[prunable].mean()
+""", says="whatever the mask says")
+density.wrong("""
+def density(mask, prunable):
+    return prunable[mask].mean()
+""", says="of those that are KEPT, two can be pruned")
+density.wrong("""
+def density(mask, prunable):
+    return mask[prunable].sum() // prunable.sum() if prunable.any() else 1.0
+""", says="throws away what stands behind the point")
+density.wrong("""
+def density(mask, prunable):
+    return mask[prunable].sum() if prunable.any() else 1.0
+""", says="2 is how many are kept")
+density.wrong("""
+def density(mask, prunable):
+    return mask[prunable].sum() / prunable.sum() if prunable.all() else 1.0
+""", says="is for that case only")
 
 
 # ---------------------------------------------------------------------------------------------------- optim.masked_step
@@ -133,8 +172,10 @@ def stepped(direction=(1.0, 2.0, 3.0, 4.0), momentum=(20.0, 30.0, 40.0, 60.0), w
     """Weights and momentum after a step of rate 0.1; the third is pruned."""
     weights, old = np.array(weights), np.array([5.0, 5.0, 0.0, 5.0])
     mask = np.array([True, True, False, True])
+    momentum = np.array(momentum)
+    direction = momentum if direction is None else np.array(direction)
     with np.errstate(all="ignore"):
-        optim.masked_step(weights, old, mask, np.array(momentum), np.array(direction), 0.1)
+        optim.masked_step(weights, old, mask, momentum, direction, 0.1)
     assert mask.tolist() == [True, True, False, True], "you changed the mask; a step moves weights only"
     return weights, old
 
@@ -179,10 +220,29 @@ def test_the_momentum_of_a_pruned_weight_is_exactly_zero_too():
     assert momentum[2] == 0, (
         f"the weight is 0, but its momentum is alive, {momentum[2]:g}: it waits behind the door, and moves the weight "
         f"as soon as the mask is off. Set it to 0, too")
+    assert momentum.any(), (
+        "all the momentum is gone, also that of the weights that are kept: the next step would begin as if there had "
+        "been none. The new one goes into old_momentum, and only what is pruned becomes 0")
+    assert not np.array_equal(momentum, [1, 2, 0, 4]), (
+        "the direction is in the place of the momentum. It is where the weights go in this step; what is carried on to "
+        "the next step is `momentum`")
+    assert not np.allclose(momentum, [2, 3, 0, 6]), (
+        "the new momentum came out ten times too small: the rate is for the weights, the momentum is kept as it is")
     assert not any(np.allclose(momentum[[0, 1]], more) for more in ([25, 35], [24.5, 34.5])), (
         "you added the old momentum once more. `momentum` is the new one already, complete: put it in the old one's "
         "place")
     assert np.array_equal(momentum, [20, 30, 0, 60]), f"expected the new momentum, 20, 30, 0, 60; yours is {momentum}"
+
+
+@step.check
+def test_momentum_and_direction_may_be_one_array():
+    weights, momentum = stepped(direction=None, momentum=(1.0, 2.0, 3.0, 4.0))
+    assert np.array_equal(momentum, [1, 2, 0, 4]), (
+        f"you changed `direction` on the way. Without Nesterov it IS the momentum, one array under two names, and so "
+        f"the momentum was changed with it: expected 1, 2, 0, 4, yours {momentum}. Only weights and old_momentum are "
+        f"yours to write into")
+    assert np.allclose(weights, [0.9, 0.8, 0, 0.6]), (
+        f"where direction and momentum are one array, 1, 2, 3, 4, the weights become 0.9, 0.8, 0, 0.6; yours {weights}")
 
 
 @step.check
@@ -259,6 +319,34 @@ def masked_step(weights, old_momentum, mask, momentum, direction, rate):
     weights[~mask] = 0
     old_momentum[~mask] = 0
 """, says="another one: use `direction`")
+step.wrong("""
+def masked_step(weights, old_momentum, mask, momentum, direction, rate):
+    direction *= rate
+    old_momentum[...] = momentum
+    weights -= direction
+    weights[~mask] = 0
+    old_momentum[~mask] = 0
+""", says="one array under two names")
+step.wrong("""
+def masked_step(weights, old_momentum, mask, momentum, direction, rate):
+    old_momentum[...] = 0
+    weights -= rate * direction
+    weights[~mask] = 0
+""", says="all the momentum is gone")
+step.wrong("""
+def masked_step(weights, old_momentum, mask, momentum, direction, rate):
+    old_momentum[...] = direction
+    weights -= rate * direction
+    weights[~mask] = 0
+    old_momentum[~mask] = 0
+""", says="in the place of the momentum")
+step.wrong("""
+def masked_step(weights, old_momentum, mask, momentum, direction, rate):
+    old_momentum[...] = rate * momentum
+    weights -= rate * direction
+    weights[~mask] = 0
+    old_momentum[~mask] = 0
+""", says="the rate is for the weights")
 
 
 # --------------------------------------------------------------------------------------------------- train.State.masked
@@ -291,7 +379,9 @@ def under(state, mask, step=40):
         raise AssertionError("a State is never changed, and Python would not let you set one of its parts. Make a new "
                              "one: State(step, weights, momentum, mask, statistics)") from reason
     assert new is not None, "nothing came back: return the new state"
-    assert isinstance(new, State), f"expected a State, yours is a {type(new).__name__}"
+    assert isinstance(new, State), f"expected a State, yours is a {type(new).__name__}: State(step, weights, ...)"
+    assert np.ndim(new.step) == 0 and np.ndim(new.statistics) == 1, (
+        "the five things stand in another order: State(step, weights, momentum, mask, statistics)")
     assert len(new.weights) == len(new.momentum) == len(mask), (
         f"of {len(mask)} weights the new state has {len(new.weights)}: you cut out those that are kept. A mask cuts "
         f"nothing out, every weight keeps its place, and the pruned ones are 0")
@@ -316,6 +406,8 @@ def test_the_new_mask_is_applied_to_weights_and_momentum():
     new = under(dense(), NEW)
     assert not np.array_equal(new.mask, [True] * 3), (
         "the new state carries its old mask, from the time when nothing was pruned. The one handed over counts")
+    assert not np.array_equal(new.mask, ~NEW), (
+        "the weights are masked, but the mask that the new state carries is the wrong way round: True is what is kept")
     assert np.array_equal(new.mask, NEW), f"the mask of the new state must be {NEW.tolist()}, yours is {new.mask}"
     assert not np.array_equal(new.weights, [0, 2, 0]), (
         "the second weight is pruned, and it is the only one that is left: the mask is the wrong way round. What is "
@@ -327,13 +419,20 @@ def test_the_new_mask_is_applied_to_weights_and_momentum():
     assert new.momentum[1] == 0, (
         f"the second weight is 0, but its momentum is {new.momentum[1]:g}: the first step would push it on. The mask "
         f"is for the momentum as well")
+    assert new.momentum.any(), (
+        "all the momentum is gone: only what is pruned loses it. Whether a technique begins without momentum is its "
+        "own affair")
     assert np.allclose(new.momentum, [0.1, 0, 0.3]), f"expected the momentum 0.1, 0, 0.3, yours is {new.momentum}"
 
 
 @masked.check
 def test_only_the_new_mask_counts():
     old = State(1, np.array([1.0, 2.0, 0.0]), np.array([1.0, 2.0, 0.0]), np.array([True, True, False]), np.zeros(0))
-    assert np.array_equal(under(old, NEW).mask, NEW), (
+    mask = NEW.copy()
+    new = under(old, mask)
+    assert np.array_equal(mask, NEW), (
+        "you changed the mask that was handed to you (`&=` writes into it), and three techniques share it")
+    assert np.array_equal(new.mask, NEW), (
         "you joined the new mask to the old one. The one that is handed over counts alone: there are ways of pruning "
         "that bring a weight back, and whether they may is theirs to say")
 
@@ -351,6 +450,7 @@ def test_the_mask_belongs_to_the_one_who_gave_it():
 def test_step_and_statistics_are_right():
     new = under(dense(), NEW)
     assert new.step != 100, "the new state is still at step 100; it shall be at the step that was asked for, 40"
+    assert new.step != 140, "you added the steps, 100 and 40; `step` is the number that the new state shall have"
     assert new.step == 40, f"step 40 was asked for, yours is at step {new.step}"
     assert np.array_equal(new.statistics, [7]), "the statistics go along as they are; no mask is for them"
 
@@ -428,3 +528,43 @@ def masked(self, mask, step):
     momentum[~mask] = 0
     return State(self.step, weights, momentum, mask.copy(), self.statistics.copy())
 """, says="still at step 100")
+masked.wrong("""
+def masked(self, mask, step):
+    mask &= self.mask
+    weights, momentum = self.weights.copy(), self.momentum.copy()
+    weights[~mask] = 0
+    momentum[~mask] = 0
+    return State(step, weights, momentum, mask.copy(), self.statistics.copy())
+""", says="three techniques share it")
+masked.wrong("""
+def masked(self, mask, step):
+    weights, momentum = self.weights.copy(), self.momentum.copy()
+    weights[~mask] = 0
+    momentum[~mask] = 0
+    return State(weights, momentum, mask.copy(), self.statistics.copy(), step)
+""", says="stand in another order")
+masked.wrong("""
+def masked(self, mask, step):
+    weights, momentum = self.weights.copy(), self.momentum.copy()
+    weights[~mask] = 0
+    momentum[~mask] = 0
+    return State(step, weights, momentum, ~mask, self.statistics.copy())
+""", says="the mask that the new state carries")
+masked.wrong("""
+def masked(self, mask, step):
+    weights = self.weights.copy()
+    weights[~mask] = 0
+    return State(step, weights, np.zeros_like(self.momentum), mask.copy(), self.statistics.copy())
+""", says="all the momentum is gone")
+masked.wrong("""
+def masked(self, mask, step):
+    weights, momentum = np.where(mask, self.weights, 0), np.where(mask, self.momentum, 0)
+    return State(step, weights, momentum, mask.copy(), self.statistics)
+""", says="share their statistics")
+masked.wrong("""
+def masked(self, mask, step):
+    weights, momentum = self.weights.copy(), self.momentum.copy()
+    weights[~mask] = 0
+    momentum[~mask] = 0
+    return State(self.step + step, weights, momentum, mask.copy(), self.statistics.copy())
+""", says="you added the steps")
