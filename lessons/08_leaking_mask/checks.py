@@ -380,7 +380,7 @@ def under(state, mask, step=40):
                              "one: State(step, weights, momentum, mask, statistics)") from reason
     assert new is not None, "nothing came back: return the new state"
     assert isinstance(new, State), f"expected a State, yours is a {type(new).__name__}: State(step, weights, ...)"
-    assert np.ndim(new.step) == 0 and np.ndim(new.statistics) == 1, (
+    assert (np.ndim(new.step), np.ndim(new.statistics)) == (0, 1), (
         "the five things stand in another order: State(step, weights, momentum, mask, statistics)")
     assert len(new.weights) == len(new.momentum) == len(mask), (
         f"of {len(mask)} weights the new state has {len(new.weights)}: you cut out those that are kept. A mask cuts "

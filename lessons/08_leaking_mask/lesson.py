@@ -10,9 +10,9 @@
 # There is no error message and no warning. Somebody counted the weights at the end: the network had grown back to 98
 # % of its weights. The mask had been forgotten for one line. What the notebook had measured was a dense network.
 #
-# Bugs of this kind are the most common ones in this field. They never crash, and they have a nasty property: **they
-# make the results better.** You cannot find them by looking at the accuracy. You find them by counting. Five are
-# hidden below, each as it was really written by somebody. You will tell them apart by one plot.
+# Bugs of this kind are the most common ones in this field. They never crash, and they have a nasty property: **most of
+# them make the results better.** You cannot find them by looking at the accuracy. You find them by counting. Five are
+# hidden below, each as it is really written. You will tell them apart by one plot.
 
 # %%
 import matplotlib.pyplot as plt

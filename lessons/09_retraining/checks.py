@@ -17,11 +17,16 @@ def state(step, first):
 
 
 def schedule(step):
-    """Three stairs. Its last rate is not 0.001, and it does not exist after the last update, from step 99 to 100."""
+    """A warm-up and three stairs. Its last rate is neither 0.001 nor its lowest, and after the last update, from step
+    99 to 100, there is none.
+    """
     assert 0 <= step < T, (f"your function asked the schedule for step {step}. The last update leads from step 99 to "
                            f"step 100, and its rate is that of step 99: trained.step - 1. (And the pruned run counts "
                            f"its steps as the dense one did: in a schedule nothing needs to be shifted.)")
-    return 0.1 if step < 50 else 0.02 if step < 75 else 0.003
+    return 0.002 if step < 10 else 0.1 if step < 50 else 0.02 if step < 75 else 0.003
+
+
+PARTS = ("weights", "momentum", "mask", "statistics")
 
 
 class Plan:
@@ -31,15 +36,21 @@ class Plan:
         self.trained, self.early, mask = state(T, 10), state(EARLY, 50), MASK.copy()
         answer = getattr(retrain, name)(self.trained, self.early, mask, schedule)
         assert answer is not None, "nothing came back: return start, rate, stop"
-        assert isinstance(answer, tuple), "three things are asked for: return start, rate, stop"
+        assert isinstance(answer, (tuple, list)), "three things are asked for: return start, rate, stop"
         assert len(answer) == 3, f"three things are asked for, start, rate, stop; you return {len(answer)}"
         self.start, self.rate, self.stop = answer
         assert isinstance(self.start, State), (
-            f"start must be a State, everything that a run is made of; yours is a {type(self.start).__name__}")
-        for given, first in ((self.trained, 10), (self.early, 50)):
-            assert given.weights.tolist() == [first, first + 1, first + 2, first + 3], (
+            f"start must be a State, everything that a run is made of; yours is a {type(self.start).__name__}. (The "
+            f"order is start, rate, stop)")
+        assert isinstance(self.stop, (int, np.integer)), (
+            f"stop must be a step number; yours is a {type(self.stop).__name__}. A state's step is state.step, and the "
+            f"order of the three is start, rate, stop")
+        for given, was in ((self.trained, state(T, 10)), (self.early, state(EARLY, 50))):
+            assert all(np.array_equal(getattr(given, part), getattr(was, part)) for part in PARTS), (
                 "you changed the numbers of a state that was handed to you; the next technique needs it as it was: "
                 "state.masked(mask, step) makes a new one")
+        assert np.array_equal(mask, MASK), (
+            "you changed the mask that was handed to you. All techniques share it, or they could not be compared")
 
     def origin(self, what):
         """From which state the start's weights, momentum or statistics are."""
@@ -71,10 +82,26 @@ def must_be_pruned(plan):
     assert np.array_equal(plan.start.mask, MASK) or not plan.start.mask.all(), (
         "the network you start with is not pruned: its mask is the state's own, from the time when nothing was pruned. "
         "The NEW mask must be put on: state.masked(mask, step)")
+    assert not np.array_equal(plan.start.mask, ~MASK), (
+        "the mask is the wrong way round: it is True where a weight is KEPT, and `masked` wants it just so")
     assert np.array_equal(plan.start.mask, MASK), f"the mask of the start must be the new one, {MASK.tolist()}"
     for what in ("weights", "momentum"):
         value = getattr(plan.start, what)[2]
-        assert value == 0, f"the third weight is pruned, but in your start its {what} is {value:g}, not 0"
+        name = "weight itself" if what == "weights" else "momentum of it"
+        assert value == 0, f"the third weight is pruned, but in your start the {name} is {value:g}, not 0"
+
+
+def must_be_replayed(rates):
+    """The rates are those of the dense run, from T - t to T."""
+    assert rates != [0.1] * (T - EARLY), (
+        "your rate goes back to that of step T - t, 0.1, and stays there: the schedule is not replayed. It must fall "
+        "again where it fell the first time, so hand on the schedule itself, not its value")
+    assert rates != [schedule(step) for step in range(T - EARLY)], (
+        "your rates begin at step 0, the very beginning of the schedule. They go back t steps and no further. The run "
+        "counts from step T - t on, so nothing has to be taken off")
+    assert rates != [*SCHEDULE[1:], SCHEDULE[-1]], (
+        "each of your rates comes one step too early: schedule(step) is the rate of the update FROM step, as it is")
+    assert rates == SCHEDULE, "the rates of steps T - t to T must be those of the dense run: the schedule, as it is"
 
 
 def must_run_the_steps_from_early_to_trained(plan):
@@ -130,7 +157,11 @@ def test_fine_tuning_stays_at_the_last_rate():
     assert not np.allclose(rates, 0.001, rtol=0.01), (
         "your rate is 0.001, typed in. It is that of one schedule only, and here another one was given: ask it, "
         "schedule(trained.step - 1)")
-    assert not np.allclose(rates, 0.1), "your rate is the first of the schedule; fine-tuning takes the last one"
+    assert not np.allclose(rates, 0.1), (
+        "your rate is that of step T - t, where training was long ago. Fine-tuning takes the one at which it ENDED")
+    assert not np.allclose(rates, 0.002), (
+        "your rate is the schedule's first, or its lowest: this schedule warms up, from 0.002. Fine-tuning takes the "
+        "LAST one, 0.003")
     assert rates == [0.003] * (T - EARLY), f"the last rate of this schedule is 0.003, at every step; yours {set(rates)}"
 
 
@@ -185,6 +216,31 @@ def fine_tuning(trained, early, mask, schedule):
     trained.weights[~mask] = 0
     return trained.masked(mask, early.step), optim.constant(schedule(trained.step - 1)), trained.step
 """, says="the next technique needs it")
+fine.wrong("""
+def fine_tuning(trained, early, mask, schedule):
+    mask[0] = False
+    return trained.masked(mask, early.step), optim.constant(schedule(trained.step - 1)), trained.step
+""", says="All techniques share it")
+fine.wrong("""
+def fine_tuning(trained, early, mask, schedule):
+    return trained.masked(~mask, early.step), optim.constant(schedule(trained.step - 1)), trained.step
+""", says="True where a weight is KEPT")
+fine.wrong("""
+def fine_tuning(trained, early, mask, schedule):
+    return trained.masked(mask, early.step), optim.constant(schedule(early.step)), trained.step
+""", says="at which it ENDED")
+fine.wrong("""
+def fine_tuning(trained, early, mask, schedule):
+    return trained.masked(mask, early.step), optim.constant(min(map(schedule, range(trained.step)))), trained.step
+""", says="this schedule warms up")
+fine.wrong("""
+def fine_tuning(trained, early, mask, schedule):
+    return trained.masked(mask, early.step), optim.constant(schedule(trained.step - 1)), trained
+""", says="A state's step is state.step")
+fine.wrong("""
+def fine_tuning(trained, early, mask, schedule):
+    return optim.constant(schedule(trained.step - 1)), trained.masked(mask, early.step), trained.step
+""", says="The order is start, rate, stop")
 
 
 # --------------------------------------------------------------------------------------------- retrain.weight_rewinding
@@ -220,6 +276,8 @@ def test_what_belongs_to_the_weights_goes_back_with_them():
     assert plan.origin("statistics") != "trained", (
         "weights rewound, statistics not: the batch norms would go on with means and variances that belong to the "
         "final weights. All of the state goes back")
+    assert plan.start.momentum.any(), (
+        "the momentum is wiped out. At step T - t the run had one, and all of its state goes back")
     assert plan.origin("momentum") == "early", "the momentum is that of early, where the mask keeps it"
     assert plan.origin("statistics") == "early", "the statistics are those of early"
 
@@ -227,13 +285,8 @@ def test_what_belongs_to_the_weights_goes_back_with_them():
 @weights.check
 def test_weight_rewinding_replays_the_schedule():
     rates = Plan("weight_rewinding").rates()
-    assert rates != [0.1] * (T - EARLY), (
-        "your rate stays where it went back to, 0.1: the schedule is not replayed. It must fall again where it fell "
-        "the first time, so hand on the schedule itself, not its value")
     assert rates != [0.003] * (T - EARLY), "your rate is the last one, all the time; here the schedule is replayed"
-    assert rates != [schedule(step) for step in range(T - EARLY)], (
-        "your rates begin at step 0 of the schedule. The run counts from step T - t on, so nothing has to be taken off")
-    assert rates == SCHEDULE, "the rates of steps T - t to T must be those of the dense run: the schedule, as it is"
+    must_be_replayed(rates)
 
 
 @weights.check
@@ -272,6 +325,32 @@ weights.wrong("""
 def weight_rewinding(trained, early, mask, schedule):
     return early.masked(mask, 0), schedule, trained.step
 """, says="so that they see the same images")
+weights.wrong("""
+def weight_rewinding(trained, early, mask, schedule):
+    early.mask[...] = mask
+    return early.masked(mask, early.step), schedule, trained.step
+""", says="the next technique needs it")
+weights.wrong("""
+def weight_rewinding(trained, early, mask, schedule):
+    start = early.masked(mask, early.step)
+    start.momentum[...] = 0
+    return start, schedule, trained.step
+""", says="the momentum is wiped out")
+weights.wrong("""
+def weight_rewinding(trained, early, mask, schedule):
+    start = trained.masked(mask, early.step)
+    start.weights[mask] = early.weights[mask]
+    start.statistics[...] = early.statistics
+    return start, schedule, trained.step
+""", says="their momentum is that of the end")
+weights.wrong("""
+def weight_rewinding(trained, early, mask, schedule):
+    return early.masked(mask, early.step), optim.constant(schedule(trained.step - 1)), trained.step
+""", says="here the schedule is replayed")
+weights.wrong("""
+def weight_rewinding(trained, early, mask, schedule):
+    return early.masked(mask, early.step), lambda step: schedule(min(step + 1, trained.step - 1)), trained.step
+""", says="one step too early")
 
 
 # ------------------------------------------------------------------------------------------------- retrain.lr_rewinding
@@ -302,18 +381,15 @@ def test_the_final_weights_stay():
 @rates.check
 def test_the_rates_go_back_to_step_T_minus_t_and_fall_again():
     plan = Plan("lr_rewinding")
-    assert callable(plan.rate), "rate must be a function of the step, as the schedule is one"
-    given = [plan.rate(step) for step in range(max(EARLY, plan.start.step), T)]
-    assert given, ("your start counts as step 100, and there the schedule is over: no rate is rewound, no step is "
-                   "trained. It is the step number that rewinds the rate: early.step")
+    assert (plan.start.step, plan.stop) != (T, T), (
+        "your start counts as step 100, and there the schedule is over: no rate is rewound, no step is trained. It is "
+        "the step number that rewinds the rate: early.step")
+    if plan.start.step == T:
+        must_run_the_steps_from_early_to_trained(plan)
+    given = plan.rates()
     assert given != [0.003] * (T - EARLY), (
         "your rate is the last one all the time: that is fine-tuning. The rate goes back to what it was at step T - t")
-    assert given != [0.1] * (T - EARLY), (
-        "your rate goes back to that of step T - t, and then stays there: it must fall again as it fell the first time")
-    assert not (len(given) == T - EARLY and given == [schedule(step) for step in range(T - EARLY)]), (
-        "your rates begin at the very beginning of the schedule, at step 0. They go back t steps, no further: to the "
-        "rate of step T - t")
-    assert given == SCHEDULE, "the rates of steps T - t to T must be those of the dense run: the schedule, as it is"
+    must_be_replayed(given)
 
 
 @rates.check
@@ -332,15 +408,32 @@ def lr_rewinding(trained, early, mask, schedule):
 rates.wrong("""
 def lr_rewinding(trained, early, mask, schedule):
     return trained.masked(mask, early.step), lambda step: schedule(step - early.step), trained.step
-""", says="at the very beginning of the schedule")
+""", says="the very beginning of the schedule")
 rates.wrong("""
 def lr_rewinding(trained, early, mask, schedule):
     return trained.masked(mask, early.step), optim.constant(schedule(early.step)), trained.step
-""", says="then stays there")
+""", says="and stays there")
 rates.wrong("""
 def lr_rewinding(trained, early, mask, schedule):
     return trained.masked(mask, early.step), optim.constant(schedule(trained.step - 1)), trained.step
 """, says="that is fine-tuning")
+rates.wrong("""
+def lr_rewinding(trained, early, mask, schedule):
+    return trained.masked(mask, early.step), schedule(early.step), trained.step
+""", says="must be a function of the step")
+rates.wrong("""
+def lr_rewinding(trained, early, mask, schedule):
+    return trained.masked(mask, early.step), optim.constant(schedule), trained.step
+""", says="wants a rate, not a function")
+rates.wrong("""
+def lr_rewinding(trained, early, mask, schedule):
+    t = trained.step - early.step
+    return trained.masked(mask, trained.step), lambda step: schedule(step - t), trained.step + t
+""", says="other images in their batches")
+rates.wrong("""
+def lr_rewinding(trained, early, mask, schedule):
+    return State(early.step, trained.weights, trained.momentum, mask, trained.statistics), schedule, trained.step
+""", says="the weight itself is 12, not 0")
 
 
 # -------------------------------------------------------------------------------------- retrain.weight_rewinding_low_lr
@@ -377,6 +470,8 @@ def test_the_control_has_the_last_rate_all_the_time():
         "your rate is 0.001, typed in, and this schedule ends at another one: ask it for its last rate, as in "
         "fine_tuning")
     assert given != [0.1] * (T - EARLY), "your rate is that of step T - t; the control has the LAST one, a low rate"
+    assert len(set(given)) == 1, (
+        "your rates change from step to step; the control has one rate all the time, that at which training ended")
     assert given == [0.003] * (T - EARLY), f"the last rate of this schedule is 0.003, at every step; yours {set(given)}"
 
 
@@ -401,3 +496,15 @@ control.wrong("""
 def weight_rewinding_low_lr(trained, early, mask, schedule):
     return early.masked(mask, early.step), optim.constant(0.001), trained.step
 """, says="ask it for its last rate")
+control.wrong("""
+def weight_rewinding_low_lr(trained, early, mask, schedule):
+    return early.masked(mask, early.step), lambda step: schedule(step) / 100, trained.step
+""", says="change from step to step")
+control.wrong("""
+def weight_rewinding_low_lr(trained, early, mask, schedule):
+    return early, optim.constant(schedule(trained.step - 1)), trained.step
+""", says="from the time when nothing was pruned")
+control.wrong("""
+def weight_rewinding_low_lr(trained, early, mask, schedule):
+    return early.masked(mask, trained.step), optim.constant(schedule(trained.step - 1)), trained.step
+""", says="nothing to train in between")
