@@ -134,7 +134,7 @@ def density(mask, prunable):
 """, says="Whoever counts must not prune")
 density.wrong("""
 def density(mask, prunable):
-    return 1.0 if mask.all() else mask[prunable].mean()
+    return 1.0 if mask.all() else mask[prunable].sum() / prunable.sum()
 """, says="whatever the mask says")
 density.wrong("""
 def density(mask, prunable):
