@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from .tensor import Tensor, topological_order
+from . import tensor as engine
+from .tensor import Tensor
 
 INK, PALE, WARM, COOL = "#222222", "#dddddd", "#d95f02", "#1b6ca8"
 
@@ -152,18 +153,30 @@ def cursors(schedule, steps: int, plans: dict[str, tuple[int, int, int, Callable
 def graph(result: Tensor, upto: int | None = None, **names: Tensor):
     """The graph of a computation, leaves below, each tensor with the operation that made it.
 
-    `names` label tensors: graph(z, x=x, y=y). With `upto`, the walk of backward() after so many tensors: those it has
-    been at are filled, with their number in the walk.
+    `names` label tensors: graph(z, x=x, y=y); of one that is a single number they show it. With `upto`, the walk of
+    backward() after so many tensors: those it has been at are filled, with their place in the walk, and beside each
+    stands what has arrived there (if all are single numbers).
     """
     plt = _pyplot()
-    order = topological_order(result)
-    label = {id(tensor): name for name, tensor in names.items()}
+    order = engine.topological_order(result)
+    label = {id(tensor): name + (f" = {tensor.item():.3g}" if tensor.size == 1 else "")
+             for name, tensor in names.items()}
     height: dict[int, int] = {}
-    for tensor in order[::-1]:
-        height[id(tensor)] = 1 + max((height[id(x)] for x in _inputs(tensor)), default=-1)
+
+    def measure(tensor: Tensor) -> int:
+        if id(tensor) not in height:
+            height[id(tensor)] = 1 + max(map(measure, _inputs(tensor)), default=-1)
+        return height[id(tensor)]
+
     levels: dict[int, list[Tensor]] = {}
     for tensor in order:
-        levels.setdefault(height[id(tensor)], []).append(tensor)
+        levels.setdefault(measure(tensor), []).append(tensor)
+    arrived: dict[int, list[float]] = {id(result): [1.0]}
+    for tensor in order[:upto] if upto is not None and all(tensor.size == 1 for tensor in order) else []:
+        dz = np.full(tensor.shape, sum(arrived.get(id(tensor), [])), tensor.dtype)
+        for x, dx in zip(_inputs(tensor), [] if tensor.function is None else
+                         [dx for dx in tensor.function.input_gradients(dz) if dx is not None]):
+            arrived.setdefault(id(x), []).append(float(dx))
     middle = {id(t): (2.4 * (i - (len(level) - 1) / 2), 1.5 * height[id(t)])
               for level in levels.values() for i, t in enumerate(level)}
     widest = max(map(len, levels.values()))
@@ -180,13 +193,16 @@ def graph(result: Tensor, upto: int | None = None, **names: Tensor):
     for number, tensor in enumerate(order, 1):
         reached = upto is not None and number <= upto
         made = "" if tensor.function is None else type(tensor.function).__name__
-        text = "\n".join(filter(None, (label.get(id(tensor), ""), made))) or "leaf"
+        text = f"{number}.  " * reached + ("\n".join(filter(None, (label.get(id(tensor), ""), made))) or "leaf")
         axis.text(*middle[id(tensor)], text, ha="center", va="center", fontsize=10, color="white" if reached else INK,
                   bbox={"boxstyle": "round,pad=0.4", "facecolor": WARM if reached else
                         ("#e8f1f8" if tensor.function is None else "white"), "edgecolor": INK})
-        if reached:
+        if upto is not None:
+            shares = arrived.get(id(tensor), [])
+            sums = " + ".join(f"{share:.3g}" for share in shares) + f" = {sum(shares):.3g}" * (len(shares) > 1)
             x1, y1 = middle[id(tensor)]
-            axis.text(x1 + 0.75, y1, f"{number}.", ha="left", va="center", fontsize=10, color=WARM)
+            axis.text(x1 + 0.75, y1, sums if reached else f"{sums} so far" if upto and shares else "", ha="left",
+                      va="center", fontsize=10, color=WARM)
     axis.set(xlim=(-1.2 * widest - 0.4, 1.2 * widest + 0.4), ylim=(-0.6, 1.5 * (len(levels) - 1) + 0.6))
     axis.axis("off")
     return _shown(figure)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-import minirewind
+import minirewind.pictures
 from minirewind import learn
 
 ROOT = Path(minirewind.__file__).parents[1]
