@@ -7,7 +7,7 @@
 # **New words:** loss, valley, learning rate, Nesterov, weight decay, schedule
 #
 # You stand on a hillside in thick fog and want to go down. You can feel the slope under your feet, and no more. So you
-# take a step down the slope, feel again, and take another. The paper's networks take 64,000 such steps.
+# take a step down the slope, feel again, and take another. The paper's networks take 71,000 such steps.
 #
 # How long should a step be? If it is too short you will not arrive today. If it is too long you step right over the
 # bottom, and up the other side. And is straight down the slope really the best way? On most hillsides it is not. You
@@ -57,11 +57,11 @@ def gradient(weights, some=slice(None)):
 # %%
 best = np.linalg.solve([[(upper**2).mean(), upper.mean()], [upper.mean(), 1]], [(upper * lower).mean(), lower.mean()])
 start = np.array([1.5, -1.5])
+a, b = np.meshgrid(np.linspace(-1.2, 2.2, 80), np.linspace(-2, 3.4, 80))                        # (80, 80) places
+heights = ((a[..., None] * upper + b[..., None] - lower) ** 2).mean(axis=-1)                    # (80, 80)
 
 
 def landscape(axis):
-    a, b = np.meshgrid(np.linspace(-1.2, 2.2, 80), np.linspace(-2, 3.4, 80))
-    heights = sum((a * u + b - v) ** 2 for u, v in zip(upper[:100], lower[:100])) / 100
     axis.contour(a, b, heights, levels=np.geomspace(0.1, 20, 14), colors="#bbbbbb", linewidths=0.8)
     axis.plot(*best, "+", color="black", markersize=12)
     axis.set(xlabel="a", ylabel="b", xlim=(-1.2, 2.2), ylim=(-2, 3.4))
@@ -276,9 +276,9 @@ plt.show()
 #
 # ## 5. Weight decay: what is not needed shall go
 #
-# Some parameters hear nothing from the data. In the corners of our digits there is never any ink. Whatever number a
-# template has there, it is multiplied by zero. So the loss does not care, the gradient is 0, and the random numbers
-# that it was born with stay for ever.
+# Some parameters hear nothing from the data. At the left edge of our digits there is hardly ever any ink, and in its
+# two corners there is none at all. Whatever number a template has there, it is multiplied by zero. So the loss does not
+# care, the gradient is 0, and the random number that it was born with stays for ever.
 #
 # **Weight decay** pulls every weight towards zero, a little at each step. It adds half the sum of all squared weights
 # to the loss, times a small number `weight_decay`:
@@ -331,7 +331,7 @@ def learned(schedule, steps, batch=8, weight_decay=0.0, spread=0.01):
 
 
 # %% [markdown]
-# **Predict:** what will the corners of the templates look like, without and with decay?
+# **Predict:** what will the left edge of the templates look like, without and with decay?
 
 # %%
 steps = exercise.scale(smoke=200, laptop=1000)
@@ -341,7 +341,7 @@ for decay in (0.0, 0.01):
     pictures.images(machine.weight.data.reshape(10, 8, 8), range(10), symmetric=True)
 
 # %% [markdown]
-# Above, noise from the day of birth, still there. Below, the corners have faded, and what is left is there for a
+# Above, noise from the day of birth, still there. Below, the left edge has faded, and what is left is there for a
 # reason. (A weight without any gradient is multiplied by $1 - \text{rate} \cdot \text{decay}$ at each step, or nearly.
 # The momentum makes that ten times as much. A decay as strong as ours may cost it a digit in a hundred; the paper's is
 # fifty times smaller.)
@@ -351,7 +351,7 @@ for decay in (0.0, 0.01):
 #
 # ## 6. The S in SGD
 #
-# One thing we have skipped. `gradient` above looked at all 1,000 digits for one step. With 45,000 photographs that
+# One thing we have skipped. `gradient` above looked at all 1,000 digits for one step. With 50,000 photographs that
 # would be slow, and wasteful: a few of them say nearly the same. So each step takes a small batch, picked at random,
 # and the gradient is a rough guess. That is what the S stands for: *stochastic*, by chance.
 #
@@ -417,7 +417,7 @@ pictures.slide(staircase, first=(0, 100, 50), second=(0, 100, 75))
 
 # %% [markdown]
 # The grey curve is another way to do it, with no steps at all. The dashed one goes up before it goes down: very deep
-# networks do not stand the full rate at once. Both are one line each in `minirewind/optim.py`. Look them up.
+# networks do not stand the full rate at once. The heart of each is one line in `minirewind/optim.py`. Look them up.
 #
 # ## 7. What a drop does
 #

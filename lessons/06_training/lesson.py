@@ -6,7 +6,7 @@
 #
 # **New words:** softmax, epoch, augmentation, validation, test set, state
 #
-# Somebody has been at our data. Of the 1,000 digits we learn from, ten have a wrong label now: a 3 is called an 8, a 7
+# Somebody has been at our data. Of the 1,000 digits we learn from, ten have a wrong label now: a 3 is called a 7, a 9
 # is called a 1. You cannot see which. You would have to look at all thousand.
 #
 # In this lesson you train your first real network on this data, mistakes included. At the end you ask the network who
@@ -76,8 +76,9 @@ with np.errstate(all="ignore"):
 #
 # ### Exercise 1: the logarithm of the softmax
 #
-# `x` is an array of scores, `dim` the dimension along which they belong together (for `x.max(axis=dim, ...)`). Keep
-# your result as `self.z`, because the `backward` of the framework needs it, and give it back.
+# `x` is an array of scores, `dim` says along which dimension they belong together: a tuple such as `(1,)`, as NumPy's
+# `axis=dim` takes it. Keep your result as `self.z`, and `dim` as `self.dim`, because the `backward` of the framework
+# needs both, and give the result back.
 
 # %%
 @exercise.implement("functional.LogSoftmax.forward")
@@ -165,7 +166,8 @@ def batch_indices(count, batch_size, clock):
 # one pixel around it, a window of 8 × 8 is cut out at random. A shifted 3 is a 3. So from each image we have nine. This
 # is called **augmentation**. (Photographs are mirrored too. Digits are not. Why?)
 #
-# The shift, too, is a function of the seed and the step. Here is one image, in all epochs of a training:
+# The shift, too, is a function of the seed and the step. Here is one image, as twenty epochs of a training see it (on
+# grey paper, so that you see its edge):
 
 # %%
 clock = mr.train.Clock(seed=0, stream=0, round=0, batch_size=1000)
@@ -173,8 +175,8 @@ seen = []
 for clock.step in range(20):                                                # with 1,000 in a batch, a step is an epoch
     order = mr.data.batch_indices(1000, 1000, clock)
     x, _ = mr.data.batch(data, 1000, clock)
-    seen.append(x[np.flatnonzero(order == 3)[0], 0] - x.min())
-pictures.images(seen)
+    seen.append(x[np.flatnonzero(order == 3)[0], 0] - x.min() + 0.4)
+pictures.images(seen, [f"epoch {epoch}" for epoch in range(20)])
 
 # %% [markdown]
 # ## 3. The body of the loop
@@ -231,17 +233,17 @@ def evaluate_steps(model, split, batch_size=500):
 # A training takes hours, in the paper. Whoever wants to go back to step 500, in order to go on from there in another
 # way, must have kept everything that decides what happens next.
 #
-# **Predict:** of the following, what can be left out? The weights, the momentum, the running statistics of batch norm,
-# the number of the step, the order of the images, the random generator of the augmentation.
+# **Predict:** which of these six can be left out here? The `weights`, the `momentum`, the running `statistics` of batch
+# norm, the number of the `step`, the `order` of the images, the random `shifts` of the augmentation.
 
 # %%
-prediction = None       # a list of words, like ["the order", "momentum"]
+prediction = None       # a set of words, like {"step", "momentum"}
 
-exercise.reveal(prediction, ["the order", "the generator"])
+exercise.reveal(prediction, {"order", "shifts"})
 
 # %% [markdown]
-# Those two are functions of the seed and the step. Everything else is a **state**: it is what the past has left behind,
-# and nothing else knows it. These are its five parts:
+# Those two are functions of the seed and the step. The other four are a **state**: what the past has left behind, and
+# nothing else knows. A fifth belongs to it, from lesson 07 on. These are its parts:
 
 # %%
 print("State" + str(tuple(inspect.signature(mr.train.State).parameters)))
@@ -312,7 +314,7 @@ pictures.images(data.test.images[wrong], [f"{read[i]}, not {data.test.labels[i]}
 # ### The same bits
 #
 # We kept the state in the middle, before the first drop. Go back to it and train the second half again. **Predict:** of
-# the 19,890 weights, how many will end up different from the first time?
+# the 19,890 parameters, how many will end up different from the first time?
 
 # %%
 prediction = None       # a number
@@ -358,8 +360,8 @@ plt.show()
 #
 # ## 7. Who was changed?
 #
-# Now ask the network. It has learned from ten wrong labels, as from all others. But 990 labels told it what a 3 is, and
-# the loss of an image whose label is wrong is large: *sure and wrong*. So sort the training images by their loss.
+# Now ask the network. It has learned from ten wrong labels, as from all others. But 990 labels told it the truth, and
+# so an image whose label is wrong has a large loss: *sure and wrong*. Sort the training images by their loss.
 #
 # **Predict:** how many of the ten are among the ten with the largest loss?
 

@@ -271,6 +271,10 @@ def test_the_largest_are_kept():
     assert got == [1, 3], f"of the scores 1, 5, 3, 4 the two largest are at places 1 and 3; you keep {got}"
     got = chosen([-1.0, 0.0, -1.0], 1)
     assert got == [1], f"of the scores -1, 0 and -1 the largest is 0, at place 1; you keep {got}"
+    got = chosen([0.0, 1e-12], 1)
+    assert got == [1], (
+        f"0 and 0.000000000001 are not equal, and the second is the larger one; you keep {got}. Do not add something "
+        f"small to the scores to break ties: a stable order breaks them by itself")
 
 
 @largest.check
@@ -341,6 +345,12 @@ def largest(scores, keep):
     mask[np.argsort(-abs(scores), kind="stable")[:keep]] = True
     return mask
 """, says="the largest is 0")
+largest.wrong("""
+def largest(scores, keep):
+    mask = np.zeros(scores.shape, bool)
+    mask[np.argsort(1e-9 * np.arange(len(scores)) - scores)[:keep]] = True
+    return mask
+""", says="a stable order breaks them by itself")
 largest.wrong("""
 def largest(scores, keep):
     mask = np.zeros(scores.shape, bool)

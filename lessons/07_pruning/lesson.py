@@ -6,8 +6,8 @@
 #
 # **New words:** pruning, prunable, magnitude, threshold, compression, layer-wise
 #
-# A trained network is some ten thousand numbers. If you could throw away half of them and nobody would notice: which
-# half?
+# A trained network is a long row of numbers: the one of this lesson has fifty thousand, many have millions. If you
+# could throw away half of them and nobody would notice: which half?
 #
 # The answer that nearly everybody uses fits in one line, and you will write it. But between that line and a network
 # that is *exactly* as small as you say lie four small questions: how many is a tenth, what is large, what if two are
@@ -262,14 +262,16 @@ mask, _ = pruned(model, trained, 0.1)
 first = mask[vectors.layers[0].start : vectors.layers[0].stop].reshape(300, 8, 8)
 ink = data.train.images[:, 0].mean(axis=0)
 left = first.sum(axis=0)
-pictures.images([ink / ink.max(), left / left.max()], ["mean of all digits", "connections left"], size=2.4, columns=2)
+least, most = left.min(), left.max()
+pictures.images([ink / ink.max(), (left - least) / (most - least)],
+                ["mean of all digits", f"connections left,\n{least} (white) to {most} (black)"], size=2.4, columns=2)
 print(left)
 
 # %% [markdown]
 # Most are left where the ink varies. But look at the left edge. There is hardly ever any ink there (at each of its
-# pixels in no more than five of the thousand images), so whatever these weights are, they are multiplied by 0. And yet
-# dozens of the 300 are kept at each of these pixels! They began as random numbers, and some of these are large. Are
-# they needed? Take them away, too, and look.
+# pixels in no more than five of the thousand images). So such a pixel is the same in nearly every image, and says
+# nothing about which digit it is. And yet dozens of the 300 connections are kept at each of these pixels! They began as
+# random numbers, and some of these are large. Are they needed? Take them away, too, and look.
 
 # %%
 without = mask.copy()
@@ -319,8 +321,20 @@ def layer_bars(model, state, density, methods):
 layer_bars(model, trained, 0.1, {"global": mr.prune.global_magnitude})
 
 # %% [markdown]
-# Not at all the same. The last layer is small, each of its weights is used for a whole digit, and it keeps far more
-# than a tenth.
+# Not at all the same. The layer in the middle, with more than half of all weights, keeps hardly any. The last one, the
+# smallest, keeps far more than a tenth. Is the middle so useless? See how large the weights of each layer were on the
+# day they were born, and how large they are now:
+
+# %%
+born = mr.nn.pack(mr.models.lenet_300_100(input_shape=(1, 8, 8)).initialise(seed=0)).weights
+for layer in mr.prune.prunable_layers(model):
+    first_day, now = (row[prunable][layer.start : layer.stop].std() for row in (born, trained.weights))
+    print(f"{layer.name:10}  fan-in {layer.shape[1]:3}   spread when born {first_day:.3f}, now {now:.3f}")
+
+# %% [markdown]
+# The middle layer was **born** with small numbers, because its fan-in is the largest (lesson 04), and training has
+# changed them by less than that. The last one was born the smallest of all (the paper gives it 0.01), and has grown
+# most. So magnitude does compare what a layer has learned. But it compares, too, what it was born with.
 #
 # Many people find that unfair and give every layer the same share. That is **layer-wise** pruning. It sounds careful:
 # no layer is ever emptied. Write it, and then let us see which is better.
