@@ -110,6 +110,15 @@ def test_kernels_of_convolution(gpu, precision, case):
     assert all(error(gpu.to_host(a), b) < 1e-5 for a, b in zip(moments, wanted))
 
 
+def test_kernels_of_convolution_take_images_that_begin_anywhere(gpu, precision):
+    values, weight, place = tf32(normal(25)), tf32(normal(4, 4, 1, 1)), ((1, 1), (0, 0))
+    ours, exact = (array[1:].reshape(6, 4, 1, 1) for array in (gpu.asarray(values), values))   # loaded 16 bytes at once
+    y = gpu.conv2d(ours, gpu.asarray(weight), None, *place)
+    dweight = gpu.conv2d_weight_gradient(ours, ours, weight.shape, *place)
+    assert error(gpu.to_host(y), EXACT.conv2d(exact, weight, None, *place)) < 1e-4
+    assert error(gpu.to_host(dweight), EXACT.conv2d_weight_gradient(exact, exact, weight.shape, *place)) < 1e-4
+
+
 @pytest.mark.parametrize("shape", [(3, 16, 5, 4), (40, 7), (2, 70, 3, 3), (1, 4, 20, 20)])
 def test_kernels_of_batch_norm(gpu, shape):
     x, residual, dy = (normal(*shape, seed=k) for k in range(3))
