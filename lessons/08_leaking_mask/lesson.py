@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 08 · The mask that leaks
 #
-# **Time** 60 minutes · **You need** lesson 05 (momentum, weight decay) and lesson 07 · **Paper** section 3: "pruned
-# weights are fixed at zero". This lesson is about the word *fixed*
+# **Time** 60 minutes · **You need** lesson 05 (momentum, weight decay) and lesson 07 · **Paper** what it takes for
+# granted: that a pruned weight stays 0, however long the network is trained on. This lesson is about the word *stays*
 #
 # **New words:** leak, revived
 #

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 09 · Fine-tune, rewind the weights, rewind the learning rate
 #
-# **Time** 80 minutes · **You need** lesson 05 (the step schedule), 07 and 08 · **Paper** section 2, "Retraining
-# techniques": this lesson is its heart
+# **Time** 80 minutes · **You need** lesson 05 (the step schedule), 07 and 08 · **Paper** section 2, its three
+# ways of retraining: they are its heart, and this course's
 #
 # **New words:** retraining, fine-tuning, rewinding, weight rewinding, learning-rate rewinding, one-shot
 #
@@ -152,7 +152,8 @@ def lr_rewinding(trained, early, mask, schedule):
 
 
 # %% [markdown]
-# Put your three functions side by side. Each differs from the next in **one line**:
+# Put your three functions side by side. Learning-rate rewinding differs from each of the other two in **one line**, and
+# they differ from each other in both:
 #
 # | | start | rate | stop |
 # |---|---|---|---|
@@ -217,10 +218,10 @@ COLOURS = {"fine_tuning": "#999999", "weight_rewinding": pictures.COOL, "lr_rewi
 def picture_of_results(results):
     _, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), width_ratios=(3, 2), layout="constrained")
     for name, (_, way) in results.items():
-        left.plot(*zip(*way), color=COLOURS[name], label=name.replace("_", " "))
+        left.plot(*zip(*way), color=COLOURS[name], label=mr.report.label(name))
     left.set(xlabel="step", ylabel="read correctly, %", xlim=(0, T), ylim=(0, 100))
     left.legend(fontsize=8)
-    bars = {"right after pruning": cut} | {name.replace("_", " "): way[-1][1] for name, (_, way) in results.items()}
+    bars = {"right after pruning": cut} | {mr.report.label(name): way[-1][1] for name, (_, way) in results.items()}
     drawn = right.barh(list(bars), bars.values(), color=[pictures.PALE, *(COLOURS[name] for name in results)])
     right.bar_label(drawn, fmt="%.1f", label_type="center")
     right.axvline(dense, color=pictures.INK, linewidth=1)
@@ -327,9 +328,10 @@ for share in shares:
 # %%
 figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
 axis.axvspan(0, 0.25, color="#eeeeee")
-axis.text(0.125, 4, "here the orange line\nis the grey one", ha="center", fontsize=8)
-for name, style in zip(TECHNIQUES, ("o-", "o-", "o--")):
-    axis.plot(shares, sweep[name], style, color=COLOURS[name], label=name.replace("_", " "))
+axis.text(0.125, 4, "here the orange line\nruns inside the grey one", ha="center", fontsize=8)
+for name, width in zip(TECHNIQUES, (7, 4, 1.5)):            # where they are one, all three can be seen
+    axis.plot(shares, sweep[name], "o-", color=COLOURS[name], linewidth=width, markersize=width + 3,
+              label=mr.report.label(name))
 axis.axhline(dense, color=pictures.INK, linewidth=1)
 axis.set(xlabel="t / T, how far back", ylabel="read correctly, %", xlim=(0, 1.02), ylim=(0, 100))
 axis.legend(fontsize=8, loc="lower right")

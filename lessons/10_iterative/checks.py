@@ -1,6 +1,7 @@
 """Lesson 10: what must hold of a round, of a chain of rounds, and of its end, and the wrong answers that are known."""
 
 import contextlib
+import dataclasses
 
 import numpy as np
 
@@ -62,10 +63,11 @@ def asked(density=0.5, method=None, resume=None):
 
     def technique(trained, early, mask, schedule):
         calls.append((trained, early, mask, schedule))
-        return starts, schedule, 8
+        return starts, schedule, 11             # a technique may stop later than training did
 
     starts = at(trained, 3, [1] * 12)           # neither of the two states: a technique makes a new one
     got = retrain.round_settings(model, RECIPE, trained, early, technique, density, method, resume)
+    assert got is not None, "nothing came back: return the dictionary"
     assert isinstance(got, dict), f"expected a dictionary of what train needs to know, yours is {type(got).__name__}"
     assert len(calls) == 1, f"the technique must be asked once how to retrain; you asked it {len(calls)} times"
     assert set(got) == {"start", "stop", "rate", "compare_to"}, (
@@ -84,7 +86,9 @@ def test_the_weights_at_the_end_of_training_are_ranked():
     assert kept(mask) != [0, 1, 2, 3, 4], (
         "you ranked the wrong weights: those of `early`, or those that happen to be in the model. What counts is what "
         "the latest training ended in: new_mask(model, trained, ...)")
-    assert kept(mask) == [5, 6, 7, 8, 9], f"weights 1 to 10, half of them: the last five stay; you keep {kept(mask)}"
+    assert kept(mask) == [5, 6, 7, 8, 9], (
+        f"of weights 1 to 10 the five largest stay, 6 to 10; you keep {[place + 1 for place in kept(mask)]}. (new_mask "
+        f"counts and prunes only what can be pruned)")
     assert mask[10:].all(), "the two biases cannot be pruned, and in your mask they are"
 
 
@@ -115,13 +119,21 @@ def test_the_technique_is_asked_with_everything_it_needs():
     assert its_early is early, "the technique must be handed the state `early`, as it is"
     assert its_trained is trained, "the technique must be handed the state `trained`, as it is"
     assert callable(schedule), f"a technique wants the schedule, a function of the step: recipe.rates(), not {schedule}"
+    assert schedule != RECIPE.rates, (
+        "recipe.rates makes the schedule, but only when it is called: recipe.rates(), with brackets")
     rates = RECIPE.rates()
     assert [schedule(step) for step in range(8)] == [rates(step) for step in range(8)], (
         "the schedule that the technique gets must be the recipe's, from step 0 on: recipe.rates(). Whether it goes "
         "back, and how far, is the technique's own affair")
     assert got["start"] is not early, "you start in `early`; the technique said where to start, in its first result"
-    assert (got["start"], got["rate"], got["stop"]) == (starts, schedule, 8), (
-        "the technique said where to start, at which rates and where to stop, and you return something else")
+    assert got["start"] is not None, (
+        "your start is None: so is `resume`, as long as nothing was interrupted. `resume or start` is then the start")
+    assert got["stop"] != RECIPE.steps, (
+        "you stop at recipe.steps. Where to stop is the technique's to say, in its third result: there is one that "
+        "trains longer")
+    assert (got["start"], got["rate"], got["stop"]) == (starts, schedule, 11), (
+        "the technique said where to start, at which rates and where to stop, in this order, and you return something "
+        "else")
 
 
 @settings.check
@@ -185,6 +197,37 @@ def round_settings(model, recipe, trained, early, technique, density, method=Non
     start, rate, stop = technique(trained, early, mask, recipe.rates())
     return {"start": start, "stop": stop, "rate": rate, "compare_to": start}
 """, says="training must start there again")
+settings.wrong("""
+def round_settings(model, recipe, trained, early, technique, density, method=None, resume=None):
+    mask = prune.new_mask(model, trained, density, method)
+    start, rate, _ = technique(trained, early, mask, recipe.rates())
+    return {"start": resume or start, "stop": recipe.steps, "rate": rate, "compare_to": start}
+""", says="there is one that trains longer")
+settings.wrong("""
+def round_settings(model, recipe, trained, early, technique, density, method=None, resume=None):
+    mask = prune.new_mask(model, trained, density, method)
+    start, rate, stop = technique(trained, early, mask, recipe.rates)
+    return {"start": resume or start, "stop": stop, "rate": rate, "compare_to": start}
+""", says="only when it is called")
+settings.wrong("""
+def round_settings(model, recipe, trained, early, technique, density, method=None, resume=None):
+    mask = prune.new_mask(model, trained, density, method)
+    start, rate, stop = technique(trained, early, mask, recipe.rates())
+    return {"start": resume, "stop": stop, "rate": rate, "compare_to": start}
+""", says="as long as nothing was interrupted")
+settings.wrong("""
+def round_settings(model, recipe, trained, early, technique, density, method=None, resume=None):
+    keep = prune.keep_count(len(trained.weights), density)
+    mask = prune.global_magnitude(trained.weights, trained.mask, keep)
+    start, rate, stop = technique(trained, early, mask, recipe.rates())
+    return {"start": resume or start, "stop": stop, "rate": rate, "compare_to": start}
+""", says="prunes only what can be pruned")
+settings.wrong("""
+def round_settings(model, recipe, trained, early, technique, density, method=None, resume=None):
+    mask = prune.new_mask(model, trained, density, method)
+    start, stop, rate = technique(trained, early, mask, recipe.rates())
+    return {"start": resume or start, "stop": stop, "rate": rate, "compare_to": start}
+""", says="in this order")
 
 
 # ---------------------------------------------------------------------------------------------------- retrain.iterative
@@ -209,15 +252,17 @@ def record(step, density):
 
 
 def chained():
-    """The calls of one_round that the function makes, and the records it hands on. A round adds 100 to the weights.
-
-    Half of each round's training happens after its first record is out.
+    """The calls of one_round that the function makes, the records it hands on, and how much training had added to the
+    weights when each of them came. A round adds 100 to the weights, half of it after its first record is out.
     """
     model, trained = network()
     early = at(trained, 3, [0] * 12)
     calls = []
 
     def one_round(model, data, recipe, trained, early, technique, density, *, seed, round=1, **more):
+        assert isinstance(trained, State), (
+            f"a round begins with a State, and you handed it a {type(trained).__name__}. The model itself goes on "
+            f"changing: State.copy(model)")
         calls.append({"weights": trained.weights.copy(), "early": early, "technique": technique, "density": density,
                       "seed": seed, "round": round, "data": data, "recipe": recipe})
         trained.restore(model)
@@ -226,31 +271,47 @@ def chained():
             yield record(step, density)
 
     with instead(retrain, one_round=one_round):
-        made = retrain.iterative(model, "data", RECIPE, trained, early, "technique", DENSITIES, seed=7)
-        assert made is not None, "nothing came back: hand the records on, with `yield from one_round(...)`"
-        assert not calls or not isinstance(made, (list, tuple)), (
+        try:
+            made = retrain.iterative(model, "data", RECIPE, trained, early, "technique", iter(DENSITIES), seed=7)
+            assert made is not None, "nothing came back: hand the records on, with `yield from one_round(...)`"
+            handed_on(made, calls)
+            came = [(record, nn.pack(model).weights[0] - trained.weights[0]) for record in made]
+        except TypeError as reason:
+            if "list_iterator" not in str(reason):
+                raise
+            raise AssertionError("`densities` need not be a list: whatever can be looped over once will do, and it may "
+                                 "have no length. `for round, density in enumerate(densities, 1)`") from reason
+    assert calls, "no round was trained: one_round is a generator, and trains only while its records are asked for"
+    records, training = zip(*came)
+    return calls, list(records), list(training), trained, early
+
+
+def handed_on(made, calls):
+    """The records come one by one, not in a list when all is over."""
+    if isinstance(made, (list, tuple)):
+        assert not calls, (
             "you collected the records in a list: all the rounds are over before the first record comes out. Whoever "
             "asks for a record wants to look at the model as it is THEN: hand each on at once, with `yield from`")
-        records = list(made)
-    assert calls, "no round was trained: one_round is a generator, and trains only while its records are asked for"
-    return calls, records, trained, early
 
 
 @chain.check
 def test_each_round_prunes_what_the_round_before_has_left():
-    calls, _, trained, _ = chained()
+    calls, _, _, trained, _ = chained()
     begins = [call["weights"][0] - trained.weights[0] for call in calls]
     assert len(calls) == 3, f"three densities were given, so there are three rounds; yours are {len(calls)}"
     assert begins != [0, 0, 0], (
         "every round began with the dense network: that is not iterative, it is one cut, three times. After a round, "
         "`trained` must become the state it has left: State.copy(model)")
+    assert begins[0] == 0, (
+        "your first round does not begin with the state `trained` that was handed to you, but with what the model "
+        "happens to hold. State.copy(model) is the next round's, so it comes AFTER the round")
     assert begins == [0, 100, 200], (
         "a round must begin with what the one before ended in, after its LAST record; yours began elsewhere")
 
 
 @chain.check
 def test_densities_seed_and_rounds_are_handed_on():
-    calls, _, _, early = chained()
+    calls, _, _, _, early = chained()
     given = [round(float(call["density"]), 4) for call in calls]
     assert given != [0.8, 0.512, 0.256], (
         "you multiplied the densities: 0.8, then 0.64 of that. They are shares of the dense network already: 0.64 "
@@ -272,10 +333,13 @@ def test_densities_seed_and_rounds_are_handed_on():
 
 @chain.check
 def test_all_records_come_through():
-    _, records, _, _ = chained()
+    _, records, training, _, _ = chained()
     assert len(records) != 3, "each round gave two records, and you handed on one of each: `yield from` hands on all"
     assert [(r.step, r.density) for r in records] == [(step, density) for density in DENSITIES for step in (4, 8)], (
         f"three rounds gave two records each, six in all, in their order; {len(records)} came through")
+    assert training == [50, 100, 150, 200, 250, 300], (
+        "you held the records back until the round was over. Whoever asks for the first one wants to look at the model "
+        "as it is THEN, in the middle of the round, and finds it at the end: hand each on as it comes")
 
 
 chain.wrong("""
@@ -331,6 +395,45 @@ def iterative(model, data, recipe, trained, early, technique, densities, *, seed
         trained = State.copy(model)
     return []
 """, says="trains only while its records are asked for")
+chain.wrong("""
+def iterative(model, data, recipe, trained, early, technique, densities, *, seed):
+    for i in range(len(densities)):
+        yield from one_round(model, data, recipe, trained, early, technique, densities[i], seed=seed, round=i + 1)
+        trained = State.copy(model)
+""", says="it may have no length")
+chain.wrong("""
+def iterative(model, data, recipe, trained, early, technique, densities, *, seed):
+    for round, density in enumerate(densities, 1):
+        trained = State.copy(model)
+        yield from one_round(model, data, recipe, trained, early, technique, density, seed=seed, round=round)
+""", says="so it comes AFTER the round")
+chain.wrong("""
+def iterative(model, data, recipe, trained, early, technique, densities, *, seed):
+    for round, density in enumerate(densities, 1):
+        records = list(one_round(model, data, recipe, trained, early, technique, density, seed=seed, round=round))
+        trained = State.copy(model)
+        yield from records
+""", says="you held the records back")
+chain.wrong("""
+def iterative(model, data, recipe, trained, early, technique, densities, *, seed):
+    for round, density in enumerate(densities, 1):
+        for record in one_round(model, data, recipe, trained, early, technique, density, seed=seed, round=round):
+            pass
+        yield record
+        trained = State.copy(model)
+""", says="`yield from` hands on all")
+chain.wrong("""
+def iterative(model, data, recipe, trained, early, technique, densities, *, seed):
+    for round, density in enumerate(densities, 1):
+        yield from one_round(model, data, recipe, trained, early, technique, density, seed=seed, round=round)
+        trained = model
+""", says="The model itself goes on changing")
+chain.wrong("""
+def iterative(model, data, recipe, trained, early, technique, densities, *, seed):
+    for round, density in enumerate(densities):
+        yield from one_round(model, data, recipe, trained, early, technique, density, seed=seed, round=round)
+        trained = State.copy(model)
+""", says="you count rounds from 0")
 
 
 # ------------------------------------------------------------------------------------------------ retrain.rounds_inside
@@ -377,6 +480,10 @@ def searched(accuracies, max_drop, dense=90.0):
                 yield record(step, density)
 
     def evaluate(model, split, *more):
+        assert ran, "you measured before the first round. The dense network's accuracy is handed to you, dense_accuracy"
+        assert asked or len(ran) == 1 or len(accuracies) == 1, (
+            "all the rounds were over before you measured the first: a list(...) asks for every record at once. Loop "
+            "over iterative(...) itself, which trains only as far as it is asked")
         asked.append(split)
         return accuracies[len(ran) - 1]
 
@@ -384,7 +491,12 @@ def searched(accuracies, max_drop, dense=90.0):
         made = retrain.rounds_inside(model, Images, RECIPE, dense, [0.9 ** (i + 1) for i in range(len(accuracies))],
                                      max_drop, seed=7)
         assert made is not None, "nothing came back: hand the records on, with `yield record`"
-        records = list(made)
+        handed_on(made, calls)
+        try:
+            records = list(made)
+        except dataclasses.FrozenInstanceError as reason:
+            raise AssertionError("a record is never changed, and Python would not let you. Make a new one: "
+                                 "dataclasses.replace(record, validation_accuracy=accuracy)") from reason
     assert calls, "the rounds are to be made by iterative(...), as you wrote it in exercise 2"
     return records, nn.pack(model).weights[0], len(ran), asked, calls[0]
 
@@ -405,6 +517,8 @@ def test_it_stops_at_the_first_round_outside_and_hands_back_the_last_one_inside(
     assert left != 1, (
         "the model is left dense, but two rounds were inside: remember each of them, inside = State.copy(model)")
     assert left == 28, "the model must be left in the state that the second round ended in, the last one inside"
+    assert len(records) not in (8, 9), (
+        "the last record of a round came through twice, once with the accuracy and once without: `yield` one of them")
     assert len(records) == 6, (
         f"three rounds with two records each, the bad one too: six records come through; yours are {len(records)}")
 
@@ -417,12 +531,19 @@ def test_it_is_the_dense_network_that_a_round_is_compared_with():
         "the round before. Compare with dense_accuracy: that is how one boils a frog")
     assert ran == 2, f"after two rounds 1.6 points are lost, and one was allowed: stop there; you trained {ran}"
     assert left == 18, "the model must be left in the state that the first round ended in"
+    _, _, ran, _, _ = searched([95.0, 92.0, 91.0], 2)
+    assert ran != 1, (
+        "a round BETTER than the dense network, by five points, made you stop. Nothing was lost: do not take abs()")
+    assert ran == 3, (
+        "95, 92, 91: all three are better than the dense network's 90, and you stopped. The best round so far is not "
+        "the measure: dense_accuracy is, and it stays as it is")
 
 
 @inside.check
 def test_exactly_so_much_may_be_lost_and_none_means_never():
     _, _, ran, _, _ = searched([88.0, 88.0], 2)
-    assert ran == 2, "90 and then 88: that is two points, not MORE than two, so the round is inside"
+    assert ran == 2, ("90 and then 88: that is two points, not MORE than two, so the round is inside. (Points are "
+                      "the difference itself, no share of dense_accuracy)")
     _, _, ran, _, _ = searched([89.5, 89.0], 0)
     assert ran == 1, (
         "max_drop is 0: nothing may be lost, and you went on after half a point. In Python 0 counts as False: ask "
@@ -534,3 +655,77 @@ def rounds_inside(model, data, recipe, dense_accuracy, densities, max_drop, *, s
         inside = State.copy(model)
     inside.restore(model)
 """, says="A round is judged where")
+for lost, words in (("abs(dense_accuracy - accuracy)", "do not take abs()"),
+                    ("(dense_accuracy := max(dense_accuracy, accuracy)) - accuracy", "is not the measure"),
+                    ("100 * (1 - accuracy / dense_accuracy)", "no share of dense_accuracy")):
+    inside.wrong(HEAD + f"""
+        if max_drop is not None and {lost} > max_drop:
+            break
+        inside = State.copy(model)
+    inside.restore(model)
+""", says=words)
+inside.wrong("""
+def rounds_inside(model, data, recipe, dense_accuracy, densities, max_drop, *, seed):
+    inside = State.copy(model)
+    early = inside.masked(inside.mask, step=0)
+    for record in iterative(model, data, recipe, inside, early, lr_rewinding, densities, seed=seed):
+        if record.step == recipe.steps:
+            accuracy = train.evaluate(model, data.validation)
+            yield dataclasses.replace(record, validation_accuracy=accuracy)
+            if max_drop is not None and dense_accuracy - accuracy > max_drop:
+                break
+            inside = State.copy(model)
+        yield record
+    inside.restore(model)
+""", says="came through twice")
+inside.wrong("""
+def rounds_inside(model, data, recipe, dense_accuracy, densities, max_drop, *, seed):
+    inside = State.copy(model)
+    early = inside.masked(inside.mask, step=0)
+    for record in iterative(model, data, recipe, inside, early, lr_rewinding, densities, seed=seed):
+        if record.step == recipe.steps:
+            record.validation_accuracy = train.evaluate(model, data.validation)
+            if max_drop is not None and dense_accuracy - record.validation_accuracy > max_drop:
+                break
+            inside = State.copy(model)
+        yield record
+    inside.restore(model)
+""", says="a record is never changed")
+inside.wrong("""
+def rounds_inside(model, data, recipe, dense_accuracy, densities, max_drop, *, seed):
+    inside, records = State.copy(model), []
+    early = inside.masked(inside.mask, step=0)
+    for record in iterative(model, data, recipe, inside, early, lr_rewinding, densities, seed=seed):
+        if record.step == recipe.steps:
+            accuracy = train.evaluate(model, data.validation)
+            record = dataclasses.replace(record, validation_accuracy=accuracy)
+            if max_drop is not None and dense_accuracy - accuracy > max_drop:
+                break
+            inside = State.copy(model)
+        records.append(record)
+    inside.restore(model)
+    return records
+""", says="you collected the records in a list")
+inside.wrong("""
+def rounds_inside(model, data, recipe, dense_accuracy, densities, max_drop, *, seed):
+    inside = State.copy(model)
+    early = inside.masked(inside.mask, step=0)
+    for record in list(iterative(model, data, recipe, inside, early, lr_rewinding, densities, seed=seed)):
+        if record.step == recipe.steps:
+            accuracy = train.evaluate(model, data.validation)
+            record = dataclasses.replace(record, validation_accuracy=accuracy)
+            if max_drop is not None and dense_accuracy - accuracy > max_drop:
+                break
+            inside = State.copy(model)
+        yield record
+    inside.restore(model)
+""", says="asks for every record at once")
+inside.wrong("""
+def rounds_inside(model, data, recipe, dense_accuracy, densities, max_drop, *, seed):
+    inside = State.copy(model)
+    dense_accuracy = train.evaluate(model, data.validation)
+    early = inside.masked(inside.mask, step=0)
+    for record in iterative(model, data, recipe, inside, early, lr_rewinding, densities, seed=seed):
+        yield record
+    inside.restore(model)
+""", says="is handed to you")

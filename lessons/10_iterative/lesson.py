@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 10 · Little by little, and the paper's algorithm
 #
-# **Time** 60 minutes · **You need** lessons 07 to 09 · **Paper** section 4, "Iterative pruning", and section 5, "Our
-# pruning algorithm"
+# **Time** 60 minutes · **You need** lessons 07 to 09 · **Paper** iterative pruning, what the search costs, and its
+# Algorithm 1
 #
 # **New words:** iterative, search cost
 #
@@ -63,6 +63,9 @@ print(f"dense: {dense:.1f} % read correctly")
 # - **Whose weights are ranked?** Those at the end of the latest training.
 # - **A density of what?** Always of the dense network. `new_mask` counts so.
 # - **Which schedule does the technique get?** That of the recipe: `recipe.rates()`.
+#
+# `method` says how the weights are chosen, if not by global magnitude. You only hand it on: `new_mask(model, trained,
+# density, method)`.
 #
 # Return a dictionary with four things: `{"start": ..., "stop": ..., "rate": ..., "compare_to": ...}`. In `compare_to`
 # goes the state that the technique wants to start in (the framework counts how many weights change their sign from
@@ -151,9 +154,9 @@ once = {name: [(0.8**i, one_shot(getattr(mr.retrain, name), 0.8**i)) for i in cu
 _, axis = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
 for name, colour in zip(TECHNIQUES, ("#999999", pictures.WARM)):
     axis.plot([1 / density for density, *_ in many[name]], [accuracy for _, accuracy, _ in many[name]], "o-",
-              markersize=4, color=colour, label=f"{name.replace('_', ' ')}, round by round")
+              markersize=4, color=colour, label=f"{mr.report.label(name)}, round by round")
     axis.plot(*zip(*[(1 / density, accuracy) for density, accuracy in once[name]]), "s:", markersize=4, color=colour,
-              label=f"{name.replace('_', ' ')}, one cut")
+              label=f"{mr.report.label(name)}, one cut")
 axis.axhline(dense, color=pictures.INK, linewidth=1)
 axis.set(xscale="log", xlabel="compression (line: the dense network)", ylabel="read correctly, %", ylim=(0, 100))
 axis.set_xticks([1, 2, 4, 8, 16, 32], ["1", "2", "4", "8", "16", "32"])
@@ -168,7 +171,8 @@ plt.show()
 #
 # What is different? In lesson 07 you saw how magnitude is fooled: at the left edge of the image, where there is
 # hardly ever ink, large random numbers were kept that nobody needs. **Predict:** will the chain of rounds keep as
-# many of them, at the same density?
+# many of them, at the same density? (In the picture every square is a pixel. The darker it is, the more of the 300
+# units of the first layer still look at it.)
 
 # %%
 first = mr.nn.pack(model).layers[0]
@@ -179,11 +183,12 @@ def picture_of_round(round):
     density, _, mask = many["lr_rewinding"][round - 1]
     cut = mr.prune.new_mask(model, trained, density)
     _, axes = plt.subplots(1, 3, figsize=(9, 2.9), width_ratios=(1, 1, 1.6), layout="constrained")
-    for axis, name, one, colour in zip(axes, ("one cut", f"round {round}"), (cut, mask), ("grey", pictures.WARM)):
-        left = one[first.start : first.stop].reshape(300, 8, 8)
-        axis.imshow(left.sum(axis=0), cmap="gray_r", vmin=0)
+    both = [one[first.start : first.stop].reshape(300, 8, 8) for one in (cut, mask)]
+    most = max(left.sum(axis=0).max() for left in both)
+    for axis, name, left, colour in zip(axes, ("one cut", f"round {round}"), both, ("grey", pictures.WARM)):
+        axis.imshow(left.sum(axis=0), cmap="gray_r", vmin=0, vmax=most)
         edge, middle = left[:, :, 0].sum(axis=0).mean(), left[:, :, 2:6].sum(axis=0).mean()
-        axis.set(title=name, xticks=[], yticks=[], xlabel=f"of 300: edge {edge:.0f}, middle {middle:.0f}")
+        axis.set(title=name, xticks=[], yticks=[], xlabel=f"left edge {edge:.0f}, middle {middle:.0f} of 300")
         axes[2].plot(-np.sort(-left.sum(axis=(1, 2))), color=colour, label=name)
     axes[2].set(title=f"density {density:.3f}", xlabel="units of the first layer, sorted", ylabel="connections left")
     axes[2].legend(fontsize=8)
@@ -217,8 +222,8 @@ for portion in (12, 4, 2, 1):               # so many fifths are taken in one ro
 _, axis = plt.subplots(figsize=(6.5, 3), layout="constrained")
 axis.plot([cost / T for _, cost, _ in ways], [accuracy for *_, accuracy in ways], "o-", color=pictures.WARM)
 for count, cost, accuracy in ways:
-    axis.annotate(f"{count} round{'s' * (count > 1)}", (cost / T, accuracy), (0, 8), textcoords="offset points",
-                  ha="center", fontsize=8)
+    axis.annotate(f"{count} round{'s' * (count > 1)}", (cost / T, accuracy), (7, -11), textcoords="offset points",
+                  fontsize=8)
 axis.axhline(dense, color=pictures.INK, linewidth=1)
 axis.set(xlabel="search cost, in dense trainings", ylabel="read correctly, %", xlim=(0, 14))
 axis.margins(y=0.3)
