@@ -27,6 +27,8 @@ def given(result, shape, name):
     result = np.asarray(result)
     assert result.dtype.kind == "f", (f"{name} holds whole numbers ({result.dtype}): all that stands behind the point "
                                       f"is lost. Give np.zeros the type of what came in, x.dtype or dy.dtype")
+    assert result.dtype == np.float64, (f"{name} is {result.dtype}, and what came in float64: half of the digits are "
+                                        f"lost. Give np.zeros the type of what came in, x.dtype or dy.dtype")
     return result
 
 
@@ -56,6 +58,9 @@ def narrowed(stride, padding):
     """Where to look for a mistake in a gradient, seeing that all cases before this one were right."""
     if (stride, padding) == (ONE, NONE):
         return "Here are 2 images, 3 channels and 4 filters, before there was one of each: look at n, k and c"
+    if stride == ONE:
+        return ("Without padding it was right. What lies outside the image collects nothing and gives nothing, and the "
+                "other entries of its row still count (no break)")
     return ("With a stride of 1 and no padding it was right: look at stride and padding. [0] is for rows, [1] for "
             "columns, and h and w are as in conv2d")
 
@@ -141,6 +146,8 @@ def test_the_upper_left_entry_of_the_filter_lies_on_the_upper_left_pixel():
     assert np.array_equal(y[0, 0], x[0, 0, :2, 1:]), (
         f"a filter whose only 1 is in its upper right corner takes the pixel there, {x[0, 0, :2, 1:].tolist()}; yours "
         f"gave {y[0, 0].tolist()}")
+    given(convolved(np.ones((1, 1, 5, 7)), np.ones((1, 1, 2, 4)), ONE, NONE), (1, 1, 4, 4),
+          "y of an image 5 x 7 under a filter of R = 2 rows and S = 4 columns")
 
 
 @forward.check
@@ -265,6 +272,10 @@ forward.wrong(loop(HEAD.replace("P, Q = (H + 2 * padding[0] - R) // stride[0]", 
                                                       "-(-(W + 2 * padding[1] - S) // stride[1])"),
                    [WHERE, INSIDE, PRODUCT], "y"), says="You found a third place")
 forward.wrong(loop(HEAD.replace("2 * padding", "padding"), [WHERE, INSIDE, PRODUCT], "y"), says="lies on both sides")
+forward.wrong(loop(HEAD.replace("weight.shape", "weight.shape\n    S = R"), [WHERE, INSIDE, PRODUCT], "y"),
+              says="S = 4 columns")
+forward.wrong(loop(HEAD.replace("x.dtype", "np.float32"), [WHERE, INSIDE, PRODUCT], "y"),
+              says="half of the digits are lost")
 forward.wrong(loop(HEAD.replace("(N, K, P, Q)", "x.shape"), [WHERE, INSIDE, PRODUCT], "y"), says="for each PLACE")
 forward.wrong(loop(HEAD.replace("x.dtype", "int"), [WHERE, INSIDE, PRODUCT], "y"), says="holds whole numbers")
 forward.wrong(loop(HEAD, [WHERE, INSIDE, PRODUCT + " / (R * S)"], "y"), says="is a sum and no mean")
@@ -384,7 +395,7 @@ def test_what_fell_into_the_padding_is_lost():
 
 @images.check
 def test_it_is_the_gradient_for_every_stride_and_padding():
-    for stride, padding in ((ONE, NONE), ((2, 1), (1, 0)), ((3, 2), (0, 2))):
+    for stride, padding in ((ONE, NONE), (ONE, ONE), ((2, 1), (1, 0)), ((3, 2), (0, 2))):
         x, weight = random(2, 3, 5, 6), random(4, 3, 3, 2, seed=1)
         dy = random(*convolution.conv2d(x, weight, None, stride, padding).shape, seed=2)
         dx = given(inside(loops.conv2d_input_gradient, dy, weight, x.shape, stride, padding, says=(
@@ -423,6 +434,8 @@ images.wrong(loop(HEAD, [WHERE, "if h < H and w < W:", "    dx[n, c, h, w] += dy
 images.wrong(loop(HEAD, ["h, w = p + r - padding[0], q + s - padding[1]", INSIDE,
                          "    dx[n, c, h, w] += dy[n, k, p, q] * weight[k, c, r, s]"], "dx", **OUTPUTS),
              says="With a stride of 1 and no padding it was right")
+images.wrong(loop(HEAD, [WHERE, INSIDE.replace("0 <= h < H", "not (0 <= h < H").replace("W:", "W):"), "    break",
+                         "dx[n, c, h, w] += dy[n, k, p, q] * weight[k, c, r, s]"], "dx", **OUTPUTS), says="(no break)")
 images.wrong(loop(HEAD, [WHERE, INSIDE, "    dx[n, c, h, w] += dy[0, k, p, q] * weight[k, c, r, s]"], "dx", **OUTPUTS),
              says="x was moved a little")
 images.wrong(loop(HEAD, [WHERE, INSIDE, "    dx[n, c, h, w] += dy[n, 0, p, q] * weight[0, c, r, s]"], "dx", **OUTPUTS),
@@ -525,7 +538,7 @@ def test_where_the_entry_looked_into_the_padding_it_collects_nothing():
 
 @filters.check
 def test_it_is_the_gradient_of_the_filters_for_every_stride_and_padding():
-    for stride, padding in ((ONE, NONE), ((2, 1), (1, 0)), ((3, 2), (0, 2))):
+    for stride, padding in ((ONE, NONE), (ONE, ONE), ((2, 1), (1, 0)), ((3, 2), (0, 2))):
         x, weight = random(2, 3, 5, 6), random(4, 3, 3, 2, seed=1)
         dy = random(*convolution.conv2d(x, weight, None, stride, padding).shape, seed=2)
         dweight = given(inside(loops.conv2d_weight_gradient, dy, x, weight.shape, stride, padding, says=(
