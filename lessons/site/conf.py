@@ -26,7 +26,7 @@ html_math_renderer = "mathml"
 
 nb_execution_mode = os.environ.get("MINIREWIND_SITE_RUN", "cache")
 nb_execution_cache_path = os.environ.get("MINIREWIND_SITE_CACHE", "")
-nb_execution_timeout = 900
+nb_execution_timeout = 300      # a cell takes less than 40 s; on a busy machine nbclient may miss its end until then
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 
