@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minirewind import data, kernels
+from minirewind import data, kernels, models, train
 from minirewind.errors import Error
 from minirewind.kernels import hashing
 from minirewind.kernels.reference import augment
@@ -368,3 +368,11 @@ def test_a_split_that_cannot_be_used_says_why(images, labels, message):
 def test_a_data_set_that_does_not_fit_together_says_why(change, message):
     with pytest.raises(Error, match=message):
         replace(dataset(), **change)
+
+
+@pytest.mark.parametrize("device", ["cpu", "emulated"])
+def test_a_split_of_bytes_that_belongs_to_no_data_is_refused_on_every_device(device):
+    split = data.Split(np.zeros((4, 1, 8, 8), np.uint8), np.zeros(4, np.int64))
+    model = models.build("resnet8-2", input_shape=(1, 8, 8), classes=2).to(device)
+    with pytest.raises(Error, match=r"belongs to no Data, .*\ntake it from one: Data\(train, validation"):
+        train.evaluate(model, split)

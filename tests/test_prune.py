@@ -384,3 +384,14 @@ def test_magnitude_pruning_is_pytorchs():
     theirs.global_unstructured([(layer, "weight") for layer in twin], theirs.L1Unstructured, amount=PRUNABLE - 17)
     for layer, weight in zip(twin, mine):
         assert (layer.weight_mask.numpy().astype(bool) == weight.mask).all()
+
+
+@given(st.sampled_from(["global_magnitude", "layerwise_magnitude"]), st.floats(0.2, 0.8), st.integers(0, 9))
+@few
+def test_a_kept_weight_that_is_zero_comes_before_one_that_is_pruned(name, density, seed):
+    model = Net()
+    state = state_of(model, seed)
+    first = prune.new_mask(model, state, 0.9, methods(model)["random_mask"])
+    state = train.State(0, np.zeros_like(state.weights), state.momentum, first, state.statistics)
+    state.restore(model)
+    assert not (prune.new_mask(model, state, density, methods(model)[name]) & ~first).any()

@@ -301,6 +301,12 @@ def test_clr_falls_along_half_a_cosine_to_the_last_rate_of_training():
     assert middle == pytest.approx((0.3 + schedule(999)) / 2)
 
 
+def test_clr_ends_at_the_last_rate_of_a_schedule_that_falls_to_its_end():
+    trained, early, schedule = long_run(200, "linear")
+    _, rate, _ = retrain.clr(trained, early, trained.mask, schedule)
+    assert rate(999) == pytest.approx(schedule(999), rel=1e-6)
+
+
 def test_llr_falls_in_a_straight_line_to_0_at_the_last_step():
     trained, early, schedule = long_run(200)
     _, rate, _ = retrain.llr(trained, early, trained.mask, schedule)

@@ -29,6 +29,10 @@ def test_the_dense_run_is_cut_at_every_rewind_point_and_at_its_start():
     assert [node.step for node in graph.nodes() if node.seed == 0 and not node.technique] == [0, 6, 9, 12]
 
 
+def test_a_retraining_time_has_one_step_at_least():
+    assert Graph(tiny(retrain_fractions=(0.001,)), 12).times[0.001] == 1
+
+
 def test_a_new_retraining_time_adds_dense_nodes_and_spoils_none(tmp_path):
     before = set(Graph(tiny(), 12).nodes())
     after = Graph(tiny(retrain_fractions=(0.5, 0.25)), 12).nodes()

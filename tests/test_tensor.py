@@ -561,6 +561,7 @@ def test_changes_of_shape_equal_numpys_and_have_the_right_gradients(shape, rando
     dims = random.sample(range(len(shape)), len(shape))
     start, end = sorted(random.choices(range(len(shape)), k=2)) if shape else (0, 0)
     np.testing.assert_array_equal(x.permute(*dims).numpy(), x.data.transpose(dims))
+    np.testing.assert_array_equal(x.transpose(start, -1).numpy(), x.data.swapaxes(start, -1) if shape else x.data)
     np.testing.assert_array_equal(x.flatten(start, end).numpy().ravel(), x.data.ravel())
     np.testing.assert_array_equal(x.reshape(x.shape[::-1]).numpy(), x.data.reshape(x.shape[::-1]))
     np.testing.assert_array_equal(x.reshape(*x.shape, 1).numpy(), x.data[..., None])
