@@ -74,8 +74,7 @@ class Plane:
     def lay(self, margin: int, block: int) -> None:
         """Decide the distances between rows and between maps, in pixels."""
         self.row = self.root().reach + margin
-        pixels = self.height * self.row
-        self.plane = max(pixels + margin * self.row, pixels + -pixels % (WIDE // block))
+        self.plane = self.height * self.row + max(margin * self.row, -(-WIDE // block))
 
     def view(self, arenas) -> np.ndarray:
         """Its pixels in the arenas (arena, pixel, block), as (arena, block, channels, height, width)."""
