@@ -248,8 +248,8 @@ def backward(self, dz):
 
 permute = Exercise("tensor.Permute.backward", hints=(
     "dims = (2, 0, 1) put old dimension 2 in front. Where does the new dimension 0 have to go to be home again?",
-    "Undoing is not doing it again: that works for two dimensions only, because exchanging two things twice changes\n"
-    "nothing. For each old dimension i, look up at which place of dims it stands.",
+    "Undoing is not doing it again: that works only where two dimensions change places, because exchanging two things\n"
+    "twice changes nothing. For each old dimension i, look up at which place of dims it stands.",
     """
     back = tuple(self.dims.index(...) for i in range(...))
     return dz.transpose(back)

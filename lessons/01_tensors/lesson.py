@@ -97,8 +97,9 @@ def read_with(row_stride):
 pictures.slide(read_with, row_stride=(0, 16, 8))
 
 # %% [markdown]
-# With 9 every row begins one number too late, and the digit leans over. With 16 every second row is left out, and the
-# next digit comes into sight. With 0 the first row is read again and again: **eight rows to look at, one in memory.**
+# With 9 each row begins one number further along than the row before: the digit leans to the left, and on the right the
+# beginnings of the next rows come in. With 16 every second row is left out, and the next digit comes into sight. With 0
+# the first row is read again and again: **eight rows to look at, one in memory.**
 # Hold on to that one. It is the trick of the next section.
 
 # %% [markdown]

@@ -245,6 +245,11 @@ def walk(step):
 pictures.slide(walk, step=(0, 5, 2))
 
 # %% [markdown]
+# **Try it wrong.** Go back to exercise 2 and write each tensor down as soon as you meet it: a stack, a set of those you
+# have seen, and nobody waits. Read what the checks say. Then let it run all the same, in this session, with
+# `exercise.use_anyway("tensor.topological_order")`, and move the slider again. One share of `a` comes too late, and `x`
+# gets less than its 42. No error message. `exercise.reset_session()` puts everything right.
+#
 # And here is the engine itself, as it stands in `minirewind/tensor.py`. You know every part of it: your order, your
 # `accumulate` (the last line calls it for every leaf), and `input_gradients` with your `unbroadcast` in it. In between,
 # where gradients of one tensor meet, they are added up (`self.backend.add`).
