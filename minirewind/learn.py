@@ -678,9 +678,11 @@ class Course:
 
     def reveal(self, prediction, answer) -> None:
         """Put a prediction beside what is true."""
+        several = (tuple, list, set)
+        alike = isinstance(answer, several) and isinstance(prediction, several) and type(answer)(prediction) == answer
         if prediction is None or prediction is ...:
             print(f"It is {answer}. (You made no prediction; a wrong one teaches more than none.)")
-        elif prediction == answer or (isinstance(prediction, list) and tuple(prediction) == answer):
+        elif prediction == answer or alike:
             print(f"It is {answer}, as you said.")
         else:
             print(f"It is {answer}; you said {prediction}. Where is the difference from?")

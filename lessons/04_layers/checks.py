@@ -165,6 +165,7 @@ def test_those_deep_inside_are_found_too():
     assert len(found) >= 5, (
         f"a network with a stage, in it a block, in it a layer, and a last layer are 5 modules; you found "
         f"{len(found)}: {found}. What lies inside a child belongs to the network too: ask each child for its own")
+    assert set(found) != {""}, "every module has the name '' in yours. Who was asked by a parent is called prefix"
     assert len(found) == len(set(found)), (
         f"some came twice: {found}. A child's walk gives out the child itself first, so you need not do it too")
     assert len(found) == 5, f"the network has 5 modules, you gave out {len(found)}: {found}"
@@ -216,6 +217,12 @@ def named_modules(self, prefix="", seen=None):
     for name, child in self._own(Module):
         yield child.named_modules(f"{prefix}.{name}" if prefix else name, seen)
 """, says="yield from gives out")
+walk.wrong("""
+def named_modules(self, prefix="", seen=None):
+    yield "", self
+    for name, child in self._own(Module):
+        yield from child.named_modules(f"{prefix}.{name}" if prefix else name, seen)
+""", says="every module has the name ''")
 walk.wrong("""
 def named_modules(self, prefix="", seen=None):
     return prefix, self
@@ -336,6 +343,7 @@ def numbers(fan_in, shape=(60_000,), seed=0):
 def test_no_number_lies_beyond_the_cut_and_none_on_it():
     x = numbers(100)
     largest = abs(x).max()
+    assert largest > 0, "every number is 0. Is there a // in it? 1 // fan_in is 0; 1 / fan_in is what you want"
     at_the_rim = (abs(x) > largest * (1 - 1e-12)).sum()
     assert at_the_rim < 20, (
         f"{at_the_rim} of 60,000 numbers have the largest magnitude there is: they were clipped to the rim, and pile "
@@ -482,6 +490,15 @@ def truncated_normal(fan_in):
         return x
     return initial
 """, says="Were those that were drawn again scaled")
+first_numbers.wrong("""
+def truncated_normal(fan_in):
+    def initial(generator, shape):
+        x = generator.standard_normal(shape)
+        while (outside := abs(x) > 2).any():
+            x[outside] = generator.standard_normal(outside.sum())
+        return x * math.sqrt(1 // fan_in) / 0.87962566103423978
+    return initial
+""", says="every number is 0")
 first_numbers.wrong("""
 def truncated_normal(fan_in):
     def initial(generator, shape):

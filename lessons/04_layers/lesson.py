@@ -180,8 +180,19 @@ plt.show()
 # the spread behind each layer.
 #
 # The filters are drawn at random. How large should their numbers be? Each output is a sum of `9 * 16 = 144` products.
-# This number is called the layer's **fan-in**. Sums of many random numbers grow with the *square root* of how many
-# there are. So the spread of the filters should be $\sqrt{1/\text{fan-in}}$, times some number $k$ that may be 1.
+# This number is called the layer's **fan-in**. **Predict:** add up 144 random numbers, each with the spread 1. What
+# spread has their sum? 144, as much as all of them together?
+
+# %%
+prediction = None       # a number
+
+sums = np.random.default_rng(0).standard_normal((20_000, 144)).sum(axis=1)              # twenty thousand such sums
+exercise.reveal(prediction, round(float(sums.std())))
+
+# %% [markdown]
+# Some are above zero and some below, and most of it cancels. Sums of many random numbers grow with the *square root* of
+# how many there are. So the spread of the filters should be $\sqrt{1/\text{fan-in}}$, times some number $k$ that may be
+# 1.
 #
 # **Predict:** with $k = 1$, roughly how large is the spread behind the last layer? And how large would it be without
 # the ReLUs?

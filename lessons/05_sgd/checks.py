@@ -385,7 +385,10 @@ def test_a_large_weight_is_pulled_harder_from_either_side():
     assert weights.tolist() == [0, 4, -2], (
         "you changed the weights. The decay goes into the GRADIENT, and then through the momentum like everything "
         "else; to shrink the weights themselves is another method, with other results")
-    got = np.asarray(got).tolist()
+    assert isinstance(got, np.ndarray), (
+        f"expected an array, and yours is a {type(got).__name__}. Arrays are multiplied and added whole, without a "
+        f"loop")
+    got = got.tolist()
     assert got != [1, -2, 1], (
         "you subtracted. The step subtracts the gradient already: weight - rate * gradient. With two minuses the "
         "weights grow")
@@ -460,6 +463,10 @@ decay.wrong("""
 def decayed(gradients, weights, weight_decay):
     return np.where(gradients == 0, weight_decay * weights, gradients)
 """, says="does not decay in yours")
+decay.wrong("""
+def decayed(gradients, weights, weight_decay):
+    return [g + weight_decay * w for g, w in zip(gradients, weights)]
+""", says="multiplied and added whole")
 decay.wrong("""
 def decayed(gradients, weights, weight_decay):
     return weight_decay * weights

@@ -36,7 +36,7 @@ data = Data(Split(digits.train.images, labels), digits.validation, digits.test, 
 pictures.images(data.train.images[:20], labels[:20])
 
 # %% [markdown]
-# A training is a loop. Its body has four lines, and you will write it: take a batch, compute, walk back, take a step.
+# A training is a loop. Its body is short, and you will write it: take a batch, compute, walk back, take a step.
 # Around it there are three things that many programs get wrong: how the loss is computed, which images a step sees, and
 # how one finds out whether it has worked. We take them one by one.
 #

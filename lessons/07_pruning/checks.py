@@ -25,6 +25,7 @@ def test_the_nearest_whole_number_is_kept():
     assert got is not None, "nothing came back: did you forget the return?"
     assert isinstance(got, int), f"you say {got!r} of ten weights: a number of weights is a whole number (int)"
     assert got != 7, "0.28 of ten is what STAYS, about 3; you say how many go"
+    assert prune.keep_count(1000, 0.28) != 3, "a density is a share, and no percent: 0.28 of 1000 weights are 280"
     assert got != 2, "0.28 of ten weights is 2.8, nearest to 3; you cut off what is behind the point"
     assert got != 1, "0.28 of ten weights is 2.8, about 3; you keep 1: of 1 and that, the LARGER is wanted, max not min"
     assert got == 3, f"0.28 of ten weights is 2.8, so 3 are kept; you say {got}"
@@ -96,6 +97,11 @@ def keep_count(prunable, density):
 """, says="somebody thought of percent")
 count.wrong("""
 def keep_count(prunable, density):
+    check_density(density)
+    return max(1, math.floor(density / 100 * prunable + 0.5))
+""", says="a share, and no percent")
+count.wrong("""
+def keep_count(prunable, density):
     return max(1, math.floor((1 - density) * prunable + 0.5))
 """, says="you say how many go")
 
@@ -158,7 +164,7 @@ def test_a_large_negative_weight_is_large():
 
 @magnitude.check
 def test_what_is_pruned_comes_below_everything_that_is_not():
-    got = scores([0.0, 0.3, 0.0, 5.0], [False, True, True, False])
+    got = scores([0.0, 0.3, 0.0, 5e6], [False, True, True, False])
     assert got[3] < got[1], (
         "a weight that is pruned already, but whose number is still large, got a high score: the mask says who is "
         "pruned, not the number")
