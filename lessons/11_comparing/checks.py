@@ -1,6 +1,6 @@
 """Lesson 11: what must hold of a fair comparison, and the wrong answers that are known."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -49,6 +49,7 @@ median = Exercise("report.median_and_range", hints=(
 def test_one_wild_run_does_not_move_the_middle():
     found = report.median_and_range([-2.0, -1.0, -60.0])
     assert found is not None, "nothing came back: did you forget the return?"
+    assert isinstance(found, (tuple, list)), f"three numbers are asked for, in order; yours is a {type(found).__name__}"
     assert found[0] != -60, "your first number is the lowest: the median comes first, then the lowest and the highest"
     assert found[0] != -1, "you took what stands in the middle of the list, but the list is not sorted"
     assert not np.isclose(found[0], -21), (
@@ -61,10 +62,26 @@ def test_one_wild_run_does_not_move_the_middle():
 def test_the_bar_goes_from_the_lowest_to_the_highest():
     found = report.median_and_range([1.0, -3.0, 2.0, 0.0])
     assert len(found) == 3, f"three numbers: median, lowest, highest. Yours are {len(found)}"
+    assert not np.allclose(found[1:], [3.5, 1.5]), (
+        "you return how FAR the lowest and the highest lie from the median; asked are these two values themselves")
+    assert not np.allclose(found[1:], [-0.75, 1.25]), (
+        "those are the quartiles, between which half of the runs lie. The bar goes to the very lowest and highest one")
     assert tuple(found[1:]) != (1, 0), "you took the first and the last of the list, but it is not sorted: min and max"
     assert found[1] <= found[2], f"the lowest comes before the highest, yours are {found[1:]}"
     assert (found[1], found[2]) == (-3, 2), f"the lowest of 1, -3, 2, 0 is -3, the highest 2; yours are {found[1:]}"
     assert np.isclose(found[0], 0.5), "of an even number of runs the median is half way between the two in the middle"
+
+
+@median.check
+def test_it_only_looks_at_the_values():
+    values = [1.25, -3.5, 2.125]
+    found = report.median_and_range(values)
+    assert values == [1.25, -3.5, 2.125], (
+        "you have sorted the caller's own list: its runs stand in another order now, and no longer beside their seeds. "
+        "sorted(values) and list(values) make new ones")
+    assert tuple(found) == (1.25, -3.5, 2.125), (
+        f"of 1.25, -3.5, 2.125 the median is 1.25, the lowest -3.5, the highest 2.125, to the last digit; yours "
+        f"{found}. Rounding is for those who print it")
 
 
 @median.check
@@ -108,6 +125,24 @@ def median_and_range(values):
     values = list(values)
     return float(np.median(values)), float(max(values)), float(min(values))
 """, says="the lowest comes before the highest")
+median.wrong("""
+def median_and_range(values):
+    if not isinstance(values, list):
+        values = list(values)
+    values.sort()
+    return np.median(values), values[0], values[-1]
+""", says="you have sorted the caller's own list")
+for answer, words in (("round(middle, 1), round(min(values), 1), round(max(values), 1)", "for those who print"),
+                      ("middle, np.percentile(values, 25), np.percentile(values, 75)", "the quartiles"),
+                      ("middle, middle - min(values), max(values) - middle", "how FAR"),
+                      ("sorted(values)[len(values) // 2], min(values), max(values)", "between the two in the middle"),
+                      ("{'median': middle, 'low': min(values), 'high': max(values)}", "yours is a dict")):
+    median.wrong(f"""
+def median_and_range(values):
+    values = list(values)
+    middle = float(np.median(values))
+    return {answer}
+""", says=words)
 
 
 # -------------------------------------------------------------------------------------------- report.best_by_validation
@@ -170,6 +205,10 @@ def test_every_technique_and_every_density_has_its_own_time():
         *runs(each[0], [0.0] * 3, validation_accuracy=90.0, retrain_fraction=0.5, density=each[1]),
         *runs(each[0], [0.0] * 3, validation_accuracy=93.0, retrain_fraction=0.9, density=each[1]))]
     kept = report.best_by_validation(SHORT_IS_BETTER + other)
+    assert all(sum(row.technique == name and row.density == density for row in kept) <= 3 for name, density in (
+        ("lr_rewinding", 0.1), ("fine_tuning", 0.1), ("lr_rewinding", 0.05))), (
+        "of one group you kept runs at two times: the best t of ANOTHER group let them through. A row is kept if its t "
+        "is the best of its own group, best[cell(row)]")
     assert len(kept) == 9, (
         f"each technique at each density has a best t of its own, 3 groups of 3 seeds here; you kept {len(kept)} rows")
     assert {(row.technique, row.density, row.retrain_fraction) for row in kept} == {
@@ -184,6 +223,22 @@ def test_the_rows_keep_their_order():
     assert report.best_by_validation(mixed) == mixed, (
         "all six rows are kept here, and you put them in another order, group by group. Choose first, and then go "
         "through the rows once more: [row for row in rows if ...]")
+    mixed = [SHORT_IS_BETTER[i] for i in (4, 0, 8, 2, 5, 1, 3, 6, 7)]
+    before = mixed.copy()
+    report.best_by_validation(mixed)
+    assert mixed == before, "you sorted or shortened the caller's own list of rows: choosing only looks at it"
+
+
+@best.check
+def test_runs_of_another_protocol_or_pruning_method_are_another_group():
+    for what, value in (("protocol", "iterative"), ("pruning", "random_mask")):
+        other = [*runs("lr_rewinding", [0.0] * 5, validation_accuracy=91.0, retrain_fraction=0.5, **{what: value}),
+                 *runs("lr_rewinding", [0.0] * 5, validation_accuracy=99.0, retrain_fraction=0.9, **{what: value})]
+        kept = report.best_by_validation(SHORT_IS_BETTER + other)
+        assert {(getattr(row, what), row.retrain_fraction) for row in kept} == {
+            (getattr(SHORT_IS_BETTER[0], what), 0.5), (value, 0.9)}, (
+            f"runs that differ in their {what} have each a best t of their own, and you threw them together. To a "
+            f"group belong protocol, technique, pruning and density")
 
 
 @best.check
@@ -191,7 +246,9 @@ def test_of_equal_times_the_shortest_and_repeats_do_not_count():
     rows = [row for t in (0.9, 0.5) for row in runs("fine_tuning", [0.0] * 3, retrain_fraction=t)]
     assert {row.retrain_fraction for row in report.best_by_validation(rows)} == {0.5}, (
         "both times are equally good, so the shorter one is kept: it costs less")
-    repeats = runs("lr_rewinding", [9.0] * 3, validation_accuracy=99.0, retrain_fraction=0.9, stream=1)
+    repeats = [row for t in (0.5, 0.9)
+               for row in runs("lr_rewinding", [9.0] * 3, validation_accuracy=99.0 * t, retrain_fraction=t, stream=1)]
+    repeats += runs("lr_rewinding", [9.0] * 3, validation_accuracy=99.9, retrain_fraction=0.9, stream=2)
     kept = report.best_by_validation(SHORT_IS_BETTER + repeats)
     assert all(row.stream == 0 for row in kept), "repeats (stream 1) only show the noise: begin with first_runs(rows)"
     assert {row.retrain_fraction for row in kept} == {0.5}, "repeats (stream 1) have no say in which t is best"
@@ -243,6 +300,23 @@ def best_by_validation(rows):
     best = max(sorted(times), key=lambda t: np.median([row.validation_accuracy for row in times[t]]))
     return times[best]
 """, says="keeps its own best t")
+CHOOSE = """
+def best_by_validation(rows):
+    def cell(row):
+        return row.protocol, row.technique, row.pruning, row.density
+    rows, best = first_runs(rows), {}
+    for name, members in grouped(rows, cell).items():
+        times = grouped(members, lambda row: row.retrain_fraction)
+        best[name] = max(sorted(times), key=lambda t: np.median([row.validation_accuracy for row in times[t]]))
+    return [row for row in rows if row.retrain_fraction == best[cell(row)]]
+"""
+for right, wrong, words in (
+        ("np.median(", "np.mean(", "one wild seed (99) decided"), ("sorted(times)", "times", "it costs less"),
+        ("row.protocol, ", "", "differ in their protocol"), ("row.pruning, ", "", "differ in their pruning"),
+        ("rows, best = first_runs(rows), {}", "best = {}", "only show the noise"),
+        ("== best[cell(row)]]", "in best.values()]", "the best t of ANOTHER group"),
+        ("    rows, best", "    rows.sort(key=lambda row: row.seed)\n    rows, best", "the caller's own list of")):
+    best.wrong(CHOOSE.replace(right, wrong), says=words)
 
 
 # -------------------------------------------------------------------------------------------- report.paired_differences
@@ -263,10 +337,15 @@ paired = Exercise("report.paired_differences", hints=(
 
 def same_cell(found):
     """The differences by seed, where there is one cell."""
+    assert found is not None, "nothing came back: return the dictionary"
+    assert isinstance(found, dict), f"expected a dictionary, cell by cell; yours is a {type(found).__name__}"
     assert len(found) == 1, f"these runs are of one cell (protocol, pruning, density), yours has {len(found)}"
     assert next(iter(found)) == ("one_shot", "global_magnitude", 0.1), (
         f"the key of a cell is cell_of(row), (protocol, pruning, density), yours is {next(iter(found))}")
-    return next(iter(found.values()))
+    pairs = next(iter(found.values()))
+    assert isinstance(pairs, dict), (
+        f"in a cell stands a dictionary, from the seed to its difference; yours is a {type(pairs).__name__}")
+    return pairs
 
 
 @paired.check
@@ -275,6 +354,9 @@ def test_runs_are_paired_by_their_seed_and_by_nothing_else():
     found = same_cell(report.paired_differences(a + b[::-1], "lr_rewinding", "fine_tuning"))
     assert not all(np.isclose(value, -1) for value in found.values()), (
         "you took b minus a. It is a minus b: above zero where a is better")
+    assert any(found.values()), (
+        "all your differences are 0: you subtracted numbers that are equal here, such as the validation accuracies. "
+        "What is compared is the change on the test images, row.delta")
     assert set(found) == {0, 1, 2}, f"one difference for each of the seeds 0, 1 and 2, yours are of {sorted(found)}"
     assert all(np.isclose(value, 1) for value in found.values()), (
         f"each seed is better by 1 point, yours are {found}: pair runs by their seed, not by their place in the list")
@@ -325,6 +407,12 @@ def test_each_technique_is_taken_at_its_best_time():
     assert all(np.isclose(value, 2) for value in found.values()), (
         f"learning-rate rewinding is best at t = 0.5 (-1), fine-tuning at t = 0.9 (-3), which makes 2; yours is "
         f"{found[0]}. Begin with best_by_validation(rows)")
+    a = [Run("lr_rewinding", seed, delta, accuracy, t, accuracy=95 + delta) for t, delta, accuracies in (
+        (0.5, 5.0, (90, 95, 91)), (0.9, -1.0, (92, 93, 94))) for seed, accuracy in enumerate(accuracies)]
+    found = same_cell(report.paired_differences(a + runs("fine_tuning", [-2.0] * 3), "lr_rewinding", "fine_tuning"))
+    assert all(np.isclose(value, 1) for value in found.values()), (
+        f"you let each seed choose its own best t, and so seed 1 comes at another one. The best t is that of the whole "
+        f"group, here 0.9, and makes 1 for each seed; yours are {found}")
 
 
 paired.wrong("""
@@ -388,6 +476,23 @@ def paired_differences(rows, a, b):
         pairs.setdefault(cell, {})[seed] = abs(changes[a][cell, seed] - changes[b][cell, seed])
     return pairs
 """, says="A difference has a sign")
+PAIRS = """
+def paired_differences(rows, a, b):
+    rows = best_by_validation(rows)
+    changes = {name: {(cell_of(row), row.seed): row.delta for row in rows if row.technique == name} for name in (a, b)}
+    pairs = {}
+    for cell, seed in sorted(changes[a].keys() & changes[b].keys()):
+        pairs.setdefault(cell, {})[seed] = changes[a][cell, seed] - changes[b][cell, seed]
+    return pairs
+"""
+for right, wrong, words in (
+        ("row.delta", "row.validation_accuracy", "all your differences are 0"),
+        ("setdefault(cell, {})[seed] = changes[a][cell, seed] - changes[b][cell, seed]",
+         "setdefault(cell, []).append(changes[a][cell, seed] - changes[b][cell, seed])", "yours is a list"),
+        ("(cell_of(row), row.seed)", "(row.compression, row.seed)", "the key of a cell is cell_of(row)"),
+        ("best_by_validation(rows)", "sorted(first_runs(rows), key=lambda row: row.validation_accuracy)",
+         "let each seed choose")):
+    paired.wrong(PAIRS.replace(right, wrong), says=words)
 
 
 # ------------------------------------------------------------------------------------------------------ report.interval
@@ -411,6 +516,8 @@ FIVE = [1.0, 2.0, 3.0, 4.0, 5.0]                    # mean 3, s = sqrt(2.5), s /
 def reach_of(found):
     """How far the interval reaches to each side."""
     low, high = found
+    assert not np.isclose([low, high], [3, 1.9632], atol=1e-3).all(), (
+        "you return the middle and how far it reaches; asked are the two ends, mean - reach and mean + reach")
     assert low <= high, f"the lower end comes first, yours are {low:.2f} and {high:.2f}"
     assert not np.isclose(low + high, 0), "your interval lies around zero: it lies around the mean of the differences"
     assert np.isclose((low + high) / 2, 3), f"the interval lies around the mean, 3; yours around {(low + high) / 2}"
@@ -420,7 +527,12 @@ def reach_of(found):
 @sure.check
 def test_from_one_difference_nothing_follows():
     assert report.interval([1.0]) is None, "one difference says nothing about how much they vary: return None"
-    assert report.interval([]) is None, "no difference says nothing at all: return None"
+    try:
+        found = report.interval([])
+    except (ValueError, ZeroDivisionError, IndexError) as reason:
+        raise AssertionError("of no difference at all there is no mean, and you computed with it: return None where "
+                             "there are fewer than two") from reason
+    assert found is None, "no difference says nothing at all: return None"
     found = report.interval([1.0, 3.0])
     assert found is not None, "two differences do say something, though little: None is for fewer than two"
 
@@ -435,6 +547,14 @@ def test_the_mean_of_many_is_less_uncertain_than_one():
     assert not np.isclose(found, 2.7764 * np.sqrt(2.5) / 2, atol=1e-3), (
         "you divided s by the root of n - 1. The 1 is taken off inside s (ddof=1) and for t_quantile, not here")
     assert not np.isclose(found, 2.7764 * 2.5 / np.sqrt(5), atol=1e-3), "that is the variance; s is its root, np.std"
+    assert not np.isclose(found, 2, atol=1e-3), (
+        "those are the lowest and the highest difference: where the RUNS lie. Asked is where their mean may lie")
+    assert not np.isclose(found, 2.7764 * np.sqrt(13.75 / 5), atol=1e-3), (
+        "your s is measured from 0, and not from the mean: the large differences make it large, however equal they are")
+    assert not np.isclose(found, 1.9632 / 2, atol=1e-3), (
+        "your interval is half as long as it should be: it reaches t_quantile(n - 1) * s / sqrt(n) to EACH side")
+    assert not np.isclose(found, report.t_quantile(3) * np.sqrt(0.5), atol=1e-3), (
+        "t_quantile takes n - 1, and you took one more off: 4 for five differences")
     assert not np.isclose(found, 1.9, atol=1e-3), (
         "those are percentiles of the differences: between them lie 95 % of the RUNS. Asked is where the mean lies")
     assert not np.isclose(found, 2.7764 * np.sqrt(2.5), atol=1e-3), (
@@ -452,6 +572,9 @@ def test_the_mean_of_many_is_less_uncertain_than_one():
 
 @sure.check
 def test_it_lies_around_the_mean():
+    low, high = report.interval([-3.0, 0.0, 0.0])
+    assert not np.isclose((low + high) / 2, 1), (
+        "the mean of -3, 0 and 0 is -1, and your interval lies around 1: a difference has a sign, do not take abs()")
     low, high = report.interval([0.0, 0.0, 3.0])
     assert not np.isclose(low + high, 0), (
         "your interval lies around the median, 0; s and t_quantile belong to the mean, 1")
@@ -503,7 +626,11 @@ def interval(differences):
 
 for reach, words in (("t_quantile(n - 1) * s / n", "ROOT of n"), ("s / math.sqrt(n)", "in two of three cases"),
                      ("t_quantile(n - 1) * s / math.sqrt(n - 1)", "by the root of n - 1"),
-                     ("t_quantile(n - 1) * s**2 / math.sqrt(n)", "that is the variance")):
+                     ("t_quantile(n - 1) * s**2 / math.sqrt(n)", "that is the variance"),
+                     ("t_quantile(n) * s / math.sqrt(n)", "not n: one of the n"),
+                     ("t_quantile(max(1, n - 2)) * s / math.sqrt(n)", "took one more off"),
+                     ("t_quantile(n - 1) * s / math.sqrt(n) / 2", "to EACH side"),
+                     ("t_quantile(n - 1) * math.sqrt(np.square(differences).sum() / (n - 1) / n)", "measured from 0")):
     sure.wrong(f"""
 def interval(differences):
     n = len(differences)
@@ -535,6 +662,35 @@ def interval(differences):
     reach = t_quantile(n - 1) * np.std(differences, ddof=1) / math.sqrt(n)
     return np.mean(differences) - reach, np.mean(differences) + reach
 """, says="None is for fewer than two")
+sure.wrong("""
+def interval(differences):
+    if len(differences) < 2:
+        return None
+    return min(differences), max(differences)
+""", says="the lowest and the highest difference")
+sure.wrong("""
+def interval(differences):
+    n = len(differences)
+    if n < 2:
+        return None
+    return np.mean(differences), t_quantile(n - 1) * np.std(differences, ddof=1) / math.sqrt(n)
+""", says="asked are the two ends")
+sure.wrong("""
+def interval(differences):
+    n = len(differences)
+    if n == 1:
+        return None
+    mean, error = sum(differences) / n, np.std(differences, ddof=1) / math.sqrt(n)
+    return mean - t_quantile(n - 1) * error, mean + t_quantile(n - 1) * error
+""", says="of no difference at all there is no mean")
+sure.wrong("""
+def interval(differences):
+    n, differences = len(differences), np.abs(differences)
+    if n < 2:
+        return None
+    reach = t_quantile(n - 1) * np.std(differences, ddof=1) / math.sqrt(n)
+    return np.mean(differences) - reach, np.mean(differences) + reach
+""", says="do not take abs()")
 
 
 # ----------------------------------------------------------------------------------------------- report.safe_zone_share
@@ -542,16 +698,17 @@ def interval(differences):
 share = Exercise("report.safe_zone_share", hints=(
     "What is one cell here: all runs of one t, or all runs of one seed? And what of a technique is compared in it?",
     "First leave out the rows outside the zone. Then group by (protocol, pruning, density, retrain_fraction), and\n"
-    "inside each group by technique. Where both are there, compare the medians of their deltas, note True or False.\n"
-    "The share is the sum by the number.",
+    "make of each group two dictionaries, from the seed to the change: of the technique and of fine-tuning. Over the\n"
+    "seeds that both have compare the medians, and note True or False. The share is the sum by the number.",
     """
     low, high = SAFE_ZONE
     inside = [row for row in first_runs(rows) if low <= round(row.retrain_fraction, 2) <= high]
     won = []
     for cell in grouped(inside, lambda r: (r.protocol, r.pruning, r.density, r.retrain_fraction)).values():
-        by_technique = grouped(cell, lambda r: r.technique)
-        changes = {name: [row.delta for row in members] for name, members in by_technique.items()}
-        if technique in changes and "fine_tuning" in changes:
+        mine = {row.seed: row.delta for row in cell if row.technique == technique}
+        usual = {row.seed: row.delta for row in cell if row.technique == "fine_tuning"}
+        both = mine.keys() & usual.keys()
+        if both:
             won.append(...)
     return ...
     """))
@@ -584,6 +741,13 @@ def test_the_medians_are_compared_cell_by_cell():
     assert np.isclose(found, 2 / 3), (
         "in one cell the changes are 0, 0, -90 against -1, -1, -1: the median is better, the mean is not. With the two "
         f"others, one better and one worse, the share is 2/3, yours {found}. Compare medians, count cells, not runs")
+    apart = cell_at(0.5, [1.0, -5.0, 2.0], [0.0, -4.0, 5.0])
+    assert report.safe_zone_share(apart, "lr_rewinding") == 1, (
+        "1, -5, 2 against 0, -4, 5: the medians are 1 and 0. You took the median of the differences, seed by seed; "
+        "here the two medians are compared, as in the paper's figures")
+    less = cell_at(0.5, [-1.2] * 3, [-1.0] * 3)
+    assert report.safe_zone_share(less, "lr_rewinding") == 0, (
+        "-1.2 is less than -1, and you let it pass as equal. What is allowed for is rounding, 1e-9, and no more")
     tie = cell_at(0.5, [-1.0 - 1e-12] * 3, [-1.0] * 3)
     assert report.safe_zone_share(tie, "lr_rewinding") == 1, (
         "equal is at least as good, and 1e-12 less is equal, but for rounding: allow for 1e-9")
@@ -593,6 +757,17 @@ def test_the_medians_are_compared_cell_by_cell():
     repeat = runs("lr_rewinding", [9.0] * 4, retrain_fraction=0.5, stream=1) + cell_at(0.5, [-3] * 3, [0] * 3)
     assert report.safe_zone_share(repeat, "lr_rewinding") == 0, (
         "you counted repeats (stream 1). They show how large the noise is, nothing else: begin with first_runs(rows)")
+
+
+@share.check
+def test_cells_of_another_density_protocol_or_pruning_are_counted_apart():
+    for what, value in (("density", 0.05), ("protocol", "iterative"), ("pruning", "random_mask")):
+        rows = cell_at(0.5, [0.0] * 3, [-1.0] * 3)
+        rows += [replace(row, **{what: value}) for row in cell_at(0.5, [-30.0] * 5, [-20.0] * 5)]
+        found = report.safe_zone_share(rows, "lr_rewinding")
+        assert np.isclose(found, 1 / 2), (
+            f"runs that differ in their {what} are two cells: in one rewinding is better, in the other worse, which "
+            f"makes 1/2; yours {found}. To what rows are grouped by belongs {what}")
 
 
 @share.check
@@ -612,6 +787,15 @@ def test_without_a_cell_that_has_both_there_is_no_share():
     except (KeyError, ZeroDivisionError) as reason:
         raise AssertionError(f"no cell has both: the answer is None, not a {type(reason).__name__}") from None
     assert found is None, f"no cell has both techniques, so there is nothing to take a share of: None. Yours is {found}"
+
+
+@share.check
+def test_a_seed_with_one_run_only_has_no_say():
+    rows = [*runs("lr_rewinding", [0.0, -5.0, -5.0], retrain_fraction=0.5),
+            *runs("fine_tuning", [-1.0], retrain_fraction=0.5)]
+    assert report.safe_zone_share(rows, "lr_rewinding") == 1, (
+        "seeds 1 and 2, with -5, have no run by fine-tuning, and still pulled the median down. As in exercise 3 a seed "
+        "that has only one of the two is left out")
 
 
 share.wrong("""
@@ -658,3 +842,26 @@ def safe_zone_share(rows, technique):
             won.append(np.median(changes[technique]) >= np.median(changes["fine_tuning"]) - 1e-9)
     return sum(won) / len(won) if won else None
 """, says=words)
+SHARE = """
+def safe_zone_share(rows, technique):
+    low, high = SAFE_ZONE
+    won = []
+    for cell in grouped([row for row in first_runs(rows) if low <= round(row.retrain_fraction, 2) <= high],
+                        lambda row: (row.protocol, row.pruning, row.density, row.retrain_fraction)).values():
+        mine = {row.seed: row.delta for row in cell if row.technique == technique}
+        usual = {row.seed: row.delta for row in cell if row.technique == "fine_tuning"}
+        both = mine.keys() & usual.keys()
+        if both:
+            won.append(np.median([mine[seed] for seed in both]) >= np.median([usual[seed] for seed in both]) - 1e-9)
+    return sum(won) / len(won) if won else None
+"""
+for right, wrong, words in (
+        ("row.density, ", "", "differ in their density"), ("row.protocol, ", "", "differ in their protocol"),
+        ("row.pruning, ", "", "differ in their pruning"), ("1e-9", "0.5", "you let it pass as equal"),
+        (" - 1e-9", "", "allow for 1e-9"), ("if won else None", "if won else 0.0", "Yours is 0.0"),
+        ("row.technique == technique", "row.technique == 'lr_rewinding'", "the technique that is GIVEN"),
+        ("np.median([mine[seed] for seed in both]) >= np.median([usual[seed] for seed in both])",
+         "np.median([mine[seed] - usual[seed] for seed in both]) >= 0", "You took the median of the differences"),
+        ("np.median([mine[seed] for seed in both]) >= np.median([usual[seed] for seed in both])",
+         "np.median(list(mine.values())) >= np.median(list(usual.values()))", "still pulled the median down")):
+    share.wrong(SHARE.replace(right, wrong), says=words)
