@@ -342,7 +342,7 @@ def backward(self, dz):
 # %% [markdown]
 # Now everything is together. `X @ W + offset`: the ten offsets are broadcast over the images, so their gradient goes
 # through your `unbroadcast`. The error is the mean of $-\log p$: zero if the right digit has probability 1, large if it
-# has almost none.
+# has almost none. (The division, the logarithm and the mean are the framework's. Each is a small class like yours.)
 #
 # **Predict:** what share of the images will the machine read correctly before it has learned anything? And after 100
 # steps?

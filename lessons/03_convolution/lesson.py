@@ -184,6 +184,9 @@ def conv2d_weight_gradient(dy, x, weight_shape, stride, padding):
 # images. One in a corner: in 4,900, for at 15 of the 64 places it lies on the padding. That is what makes a filter
 # strong: it has few numbers, and each of them learns from nearly every place of every image.
 #
+# `mr.functional.conv2d` is the operation made of your three functions: its `forward` calls the first, its `backward`
+# the two others, one for the gradient of the images and one for that of the filters.
+#
 # **Does it learn?** Somebody has run a secret filter over 100 digits, and we have the digits and the maps. Begin with
 # nine zeros, and follow the gradient, as you did for the template of a three.
 
@@ -433,7 +436,7 @@ pictures.bars(times, "milliseconds")
 threads = numba.get_num_threads()
 mr.kernels.set_threads(1)
 duel = exercise.race("kernels.cpu.conv2d", view, filters, None, *place, times=exercise.scale(smoke=10, laptop=200))
-numpy_way = learn.place("kernels.reference.convolution.conv2d").framework
+numpy_way = learn.place("kernels.reference.convolution.conv2d").framework       # and not your loops in its place
 everything = times | {"NumPy": milliseconds(numpy_way, images, filters, None, *place),
                       "the framework's own": duel["framework"]}
 mr.kernels.set_threads(threads)
