@@ -4,7 +4,7 @@
 # **Time** 80 minutes · **You need** lessons 03, 05 and 07; no graphics card · **Paper** none of it: this is about the
 # machines that such networks are trained on
 #
-# **New words:** CUDA, thread, warp, barrier, shared memory, data race, emulator
+# **New words:** CUDA, thread, warp, barrier, shared memory, data race, coalesced, emulator
 #
 # A processor has a few cores, and each does one thing after the other, very fast. A graphics card has thousands of
 # small ones, and none of them is fast. You do not tell it *do this, then that*. You write down what happens to **one**
@@ -331,6 +331,26 @@ exercise.reveal(prediction, (256, 256 // 16))
 # %% [markdown]
 # Each row of `x` is needed for 256 columns of the result. Alone, each of these 256 threads fetches it. In tiles, one
 # block fetches it for 16 columns at once, and there are 16 such blocks. (The checks of the next exercise count it.)
+#
+# And *who* fetches which number? The far memory hands out cache lines, as in lesson 03; here they have 128 bytes, 32
+# numbers. But here it is not one thread after another that asks: all 32 of a warp ask at the same time, with one
+# instruction.
+#
+# **Predict:** the 32 threads of a warp read 32 neighbours of one *row* of `x`. How many cache lines must come? And if
+# they read 32 neighbours of one *column*?
+
+# %%
+prediction = None       # two numbers, like (8, 8)
+
+thread = np.arange(32)
+row_of_x, column_of_x = thread, 256 * thread                            # places in memory, in numbers
+exercise.reveal(prediction, tuple(len(np.unique(4 * place // 128)) for place in (row_of_x, column_of_x)))
+
+# %% [markdown]
+# The same 32 numbers fetched, and 32 times as much memory moved for them. Accesses of which one line serves a whole
+# warp are called **coalesced**. The threads of a warp follow each other by `threadIdx.x`. So the rule is short: *where
+# `threadIdx.x` goes up by one, the place in memory should go up by one.* Nothing tells you if you break it, neither a
+# check nor the emulator, which has no such memory. The result is the same. Only the card is slow.
 #
 # ### Exercise 3: the matrix product in tiles
 #

@@ -11,11 +11,12 @@
 # have put in something of your own, is not known to anybody.
 #
 # It is the capstone of the course. There is little to learn in it. It shows the way **from one file to a page that you
-# can show to others**, and what to look at on the way. Do it once as it stands, and then again with something of your
-# own.
+# can show to others**, and what to look at on the way. Sections 1 to 6 go it once, with ideas of ours. Section 7 is for
+# yours: a question first, then four lines of code, then a study. So keep an eye open on the way: what would *you* try?
 
 # %%
 import importlib
+import json
 import sys
 import time
 
@@ -298,23 +299,36 @@ exercise.reveal(prediction, tuple(sorted(change, key=lambda technique: -change[t
 # images. So compare them pair by pair. One point is one seed.
 
 # %%
-figure, axis = plt.subplots(figsize=(6.5, 2.8), layout="constrained")
-others = [technique for technique in study.techniques if technique != "fine_tuning"]
-for place, technique in enumerate(others):
-    pairs = mr.report.paired_differences(deepest, technique, "fine_tuning")
-    differences = [value for seeds in pairs.values() for value in seeds.values()]
-    axis.plot(differences, [place] * len(differences), "o", color="#1b6ca8", alpha=0.6)
-    inside = mr.report.interval(differences)
-    if inside is not None:
-        axis.plot(inside, [place, place], color="#d95f02", linewidth=3, alpha=0.5)
-axis.axvline(0, color="black", linewidth=0.8)
-axis.set(yticks=range(len(others)), yticklabels=others, ylim=(-0.5, len(others) - 0.5),
-         xlabel="points better than fine-tuning, same seed")
-plt.show()
+def differences_of(rows, technique, other):
+    """Technique minus other, in points, one difference for each seed."""
+    return [value for pairs in mr.report.paired_differences(rows, technique, other).values()
+            for value in pairs.values()]
+
+
+def picture_of_pairs(rows, techniques, other):
+    """One point for each seed; the interval as soon as there are enough of them."""
+    _, axis = plt.subplots(figsize=(6.5, 0.6 * len(techniques) + 1.2), layout="constrained")
+    seeds = min(len(differences_of(rows, technique, other)) for technique in techniques)
+    enough = seeds >= mr.report.SEEDS_FOR_A_CLAIM
+    for place, technique in enumerate(techniques):
+        differences = differences_of(rows, technique, other)
+        axis.plot(differences, [place] * len(differences), "o", color="#1b6ca8", alpha=0.6)
+        if enough:
+            axis.plot(mr.report.interval(differences), [place, place], color="#d95f02", linewidth=3, alpha=0.5)
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.set(yticks=range(len(techniques)), yticklabels=techniques, ylim=(-0.5, len(techniques) - 0.5),
+             xlabel=f"points better than {other}, same seed",
+             title=f"{seeds} seeds" + (", bars: 95 % intervals" if enough else ": too few for an interval"))
+    plt.show()
+
+
+picture_of_pairs(deepest, [technique for technique in study.techniques if technique != "fine_tuning"], "fine_tuning")
 
 # %% [markdown]
-# The bar is the interval of lesson 11. If it covers the zero line, you have not shown a difference. This is what the
-# report says in words:
+# The bar is the interval of lesson 11. If it covers the zero line, you have not shown a difference. With fewer than
+# five seeds there is no bar. One could be computed from two, but lesson 11 knows that it reaches 12.7 times $s / \sqrt
+# n$ to each side. At smoke scale that is some 150 points, and an accuracy has only 100. This is what the report says in
+# words:
 
 # %%
 for sentence in mr.report.findings(rows):
@@ -366,7 +380,74 @@ plt.show()
 # cd work/capstone && minirewind compare study.toml
 # ```
 #
-# ## 7. Whose code was that?
+# ## 7. And now yours
+#
+# All of this was a study of ours: `halfway` was not your idea. Which one is? You may have had it in lesson 09, at
+# "*what* about the rates?", or on the way here: other images, a deeper network, a third way to choose the weights.
+#
+# A study is not made by running it. It is made by four sentences **before** it runs. Afterwards everybody finds a
+# reason for what came out.
+#
+# - **question**: to be answered by yes or no, of one thing. *Is `halfway` better than learning-rate rewinding at 7 % of
+#   the weights?* And not: *how good is `halfway`?*
+# - **against**: what it is compared with. It should differ from your idea in **one** thing, like the control of lesson
+#   09. Else you will not know which of two things it was.
+# - **expected**: by how many points, and why.
+# - **wrong_if**: the result that would show you that you were mistaken. If you can think of none, it is no question
+#   yet.
+#
+# How many seeds will it take? Our study can tell you, for you have seen how far the pairs scatter. From $n$ seeds with
+# the spread $s$ the interval reaches $q\,s / \sqrt n$ to each side (lesson 11). A difference that is smaller than that
+# will not be shown.
+
+# %%
+scatter = np.std(differences_of(deepest, "mine:halfway", "lr_rewinding"), ddof=1)
+print(f"halfway minus learning-rate rewinding: s = {scatter:.1f} points, of {len(study.seed_list)} seeds")
+for n in (5, 10, 20, 40):
+    print(f"{n:3} seeds would show a difference of {mr.report.t_quantile(n - 1) * scatter / np.sqrt(n):4.1f} points")
+
+# %% [markdown]
+# ($s$ is itself only guessed, the more roughly the fewer seeds you had. Take some more than the table says.)
+#
+# Now write your idea into `mine.py`, beside `halfway`: a function of four lines. Then fill in the plan. As long as it
+# has a gap, nothing is run. Once it is complete it is written to `plan.json`, **and never changed again**: if you have
+# another question, take another folder.
+
+# %%
+name = "mine:halfway"           # yours: "mine:" and the name of your function
+plan = {
+    "question": None,           # "Is ... better than ... at ...?"
+    "against": None,            # the name of a technique, like "lr_rewinding"
+    "expected": None,           # "+0.5 points, because ..."
+    "wrong_if": None,           # "the whole interval lies below 0"
+    "seeds": None,              # a number, from the table above
+}
+own = folder / "own"            # another question, another folder
+
+missing = [part for part, words in plan.items() if words is None]
+if missing:
+    print("Nothing is run yet. The plan lacks:", ", ".join(missing))
+else:
+    importlib.reload(mine)                                              # you have edited the file
+    if (own / "plan.json").exists():
+        plan = json.loads((own / "plan.json").read_text())              # the first one counts
+    yours = mr.study.Study("mine:network", data, recipe, protocols=("one_shot",), techniques=(plan["against"], name),
+                           rounds=study.rounds[-1:], retrain_fractions=(0.6,), seeds=plan["seeds"])
+    own.mkdir(exist_ok=True)
+    (own / "plan.json").write_text(json.dumps(plan, indent=2))
+    rows = mr.study.run(yours, own / "results", workers=1)
+    picture_of_pairs(rows, [name], plan["against"])
+    for part in ("question", "expected", "wrong_if"):
+        print(f"{part:10}", plan[part])
+    for sentence in mr.report.findings(rows):
+        print(f"{'came out':10}", sentence)
+
+# %% [markdown]
+# Three sentences make a page of it, beside the report of the folder: what you expected, what came out, and **what
+# cannot be concluded** (one network, one set of images, one compression). If you were mistaken, you have learned more
+# than somebody who was right.
+#
+# ## 8. Whose code was that?
 
 # %%
 print(f"{len(learn.mine)} functions of the framework were yours while this study ran.")
@@ -378,10 +459,10 @@ exercise.status()
 # - `normalising_table` and `cosine`: the last two functions.
 # - A network, a way of retraining and a way of pruning that nobody has compared before; and a study that compares them
 #   fairly, can be stopped and continued, and ends in a page.
+# - A question of your own, with a plan that was written before the answer was known.
 # - A framework. Look at the list above.
 #
-# Now do it again with something of your own: other images, a deeper network, an idea. Change `mine.py`, choose another
-# folder for the results, and predict first.
+# If the plan of section 7 is still empty, the course is not over yet.
 #
 # ## A further question
 #
