@@ -409,8 +409,8 @@ pictures.bars({"all weights": dense[1.0], "a quarter, lying about": kernel[0.25]
 
 # %% [markdown]
 # A quarter: half of the filters, and of each of them half of the channels. For a quarter of the multiplications the
-# dense kernel takes little more than a quarter of the time, without any list. The same number of weights, lying about,
-# may even take longer than all.
+# dense kernel takes about a third of the time, without any list. The same number of weights, lying about, may even take
+# longer than all of them.
 #
 # So why does not everybody remove filters? **Predict:** our trained network, pruned to a half. How many of the test
 # digits does it read right after pruning, if single weights go, and if whole filters go? And after it was trained
