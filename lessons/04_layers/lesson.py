@@ -483,30 +483,31 @@ class Stack(nn.Module):
 
 
 def errors(model, steps, rate=0.1):
-    """The error at every step, as long as it is a number."""
-    found = []
+    """The error at every step, as long as it is a number, and the largest gradient of the first filters at step 0."""
+    found, bottom = [], 0.0
     for step in range(steps):
         batch = slice(64 * step % 960, 64 * step % 960 + 64)
         error = functional.cross_entropy(model(Tensor(images[batch])), labels[batch])
         error.backward()
+        bottom = bottom or float(abs(model.convs[0].weight.grad).max())
         for parameter in model.parameters():
             parameter.data -= rate * parameter.grad
             parameter.grad = None
         found.append(error.item())
         if not np.isfinite(found[-1]):
             break
-    return found
+    return found, bottom
 
 
 steps = exercise.scale(smoke=60, laptop=200)
-curves = {}
+curves, bottoms = {}, {}
 with np.errstate(all="ignore"):             # one of them will overflow
     for name, k, normalise in (("k = 1", 1, False), ("k = 1.41", 2**0.5, False), ("k = 3", 3, False),
                                ("k = 1, batch norm", 1, True)):
         model = Stack(normalise).initialise(seed=0)
         for conv in model.convs:
             conv.weight.data *= k
-        curves[name] = errors(model, steps)
+        curves[name], bottoms[name] = errors(model, steps)
 
 figure, axis = plt.subplots(figsize=(6.5, 3.4), layout="constrained")
 for (name, curve), colour in zip(curves.items(), ("#bbbbbb", "#d95f02", "#c0392b", "#1b6ca8")):
@@ -517,13 +518,15 @@ axis.set(xlabel="step", ylabel="error", ylim=(0.5, 4))
 axis.legend()
 plt.show()
 for name, curve in curves.items():
-    print(f"{name:18} error {curve[0]:.3g} at first, {curve[-1]:.3g} after {len(curve)} steps")
+    print(f"{name:18} error {curve[0]:.3g} at first, {curve[-1]:.3g} after {len(curve)} steps; "
+          f"gradient of the first filters {bottoms[name]:.1g}")
 
 # %% [markdown]
-# The dotted line is the error of pure guessing. The network with $k = 1$ and no batch norm sits on it: nothing gets
-# through to the top, so no gradient gets back to the bottom. With $k = 1.41$ it leaves the line late, if at all. With
-# $k = 3$ too much gets through: its error begins far above the figure, and after a few steps there are no numbers left.
-# The one with batch norm learns.
+# The dotted line is the error of pure guessing. The network with $k = 1$ and no batch norm sits on it: hardly anything
+# gets through to the top, and hardly any gradient back to the bottom. (The last number of each line is the largest
+# gradient of the very first filters, at the first step. Compare the first network with the last.) With $k = 1.41$ it
+# leaves the line late, if at all. With $k = 3$ too much gets through: its error begins far above the figure, and after
+# a few steps there are no numbers left. The one with batch norm learns.
 #
 # Note what you did *not* see: an error message. A network whose beginning is wrong looks just like a network that has
 # nothing to learn.
@@ -532,8 +535,9 @@ for name, curve in curves.items():
 #
 # Your batch norm is nine operations, one after another, and each of them walks over all the numbers: subtract,
 # square, average, and so on. A computer can read and write only so many numbers a second, and here it does little else.
-# So minirewind has batch norm, the shortcut of a ResNet and the ReLU in **one** operation, which walks once. That is
-# fusion. (While one of its parts is yours, the framework runs your nine. This compares both:)
+# So minirewind has batch norm, the shortcut of a ResNet and the ReLU in **one** operation, which walks over them twice:
+# once to measure, and once for all the rest. That is fusion. (While one of its parts is yours, the framework runs your
+# nine. This compares both:)
 
 # %%
 x = rng.standard_normal((32, 32, 16, 64)).transpose(3, 2, 0, 1)             # (64, 16, 32, 32), the images innermost
