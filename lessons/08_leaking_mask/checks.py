@@ -168,14 +168,14 @@ step = Exercise("optim.masked_step", hints=(
     """))
 
 
-def stepped(direction=(1.0, 2.0, 3.0, 4.0), momentum=(20.0, 30.0, 40.0, 60.0), weights=(1.0, 1.0, 0.0, 1.0)):
-    """Weights and momentum after a step of rate 0.1; the third is pruned."""
+def stepped(direction=(1.0, 2.0, 3.0, 4.0), momentum=(20.0, 30.0, 40.0, 60.0), weights=(1.0, 1.0, 0.0, 1.0), rate=0.1):
+    """Weights and momentum after a step; the third is pruned."""
     weights, old = np.array(weights), np.array([5.0, 5.0, 0.0, 5.0])
     mask = np.array([True, True, False, True])
     momentum = np.array(momentum)
     direction = momentum if direction is None else np.array(direction)
     with np.errstate(all="ignore"):
-        optim.masked_step(weights, old, mask, momentum, direction, 0.1)
+        optim.masked_step(weights, old, mask, momentum, direction, rate)
     assert mask.tolist() == [True, True, False, True], "you changed the mask; a step moves weights only"
     return weights, old
 
@@ -198,6 +198,10 @@ def test_what_is_kept_moves_against_the_direction():
         "the weights went along the momentum. With Nesterov's look ahead the direction is another one: use `direction`")
     assert np.allclose(weights[[0, 1, 3]], [0.9, 0.8, 0.6]), (
         f"weights 1, 1, 1, directions 1, 2, 4 and a rate of 0.1 give 0.9, 0.8, 0.6; yours are {weights[[0, 1, 3]]}")
+    weights, _ = stepped(rate=0.5)
+    assert np.allclose(weights[[0, 1, 3]], [0.5, 0, -1]), (
+        f"now the rate is 0.5, and the weights become 0.5, 0, -1; yours are {weights[[0, 1, 3]]}. The rate falls "
+        f"while the network is trained, so use the one that is handed to you")
 
 
 @step.check
@@ -327,6 +331,13 @@ def masked_step(weights, old_momentum, mask, momentum, direction, rate):
     weights[~mask] = 0
     old_momentum[~mask] = 0
 """, says="one array under two names")
+step.wrong("""
+def masked_step(weights, old_momentum, mask, momentum, direction, rate):
+    old_momentum[...] = momentum
+    weights -= 0.1 * direction
+    weights[~mask] = 0
+    old_momentum[~mask] = 0
+""", says="use the one that is handed to you")
 step.wrong("""
 def masked_step(weights, old_momentum, mask, momentum, direction, rate):
     old_momentum[...] = 0
@@ -464,6 +475,36 @@ def test_what_is_pruned_is_zero_whatever_it_was():
     assert new.momentum[1] == 0, "the pruned momentum was infinite, and 0 times that is NaN: set it, do not multiply"
 
 
+@masked.check
+def test_a_mask_that_prunes_nothing_makes_a_new_state_too():
+    old, everything = dense(), np.ones(3, bool)
+    new = under(old, everything)
+    assert new.step == 40, (
+        f"nothing is pruned, but the step was to be 40, and yours is {new.step}. Learning-rate rewinding of a dense "
+        f"network needs just that: the same weights at another step")
+    new.weights[...] = new.momentum[...] = 5
+    assert np.array_equal(old.weights, [1, 2, 3]), (
+        "where nothing is pruned the new state and the old one share their weights: writing into one changes the other")
+
+
+@masked.check
+def test_what_the_old_mask_pruned_is_not_trusted():
+    leaked = State(1, np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 3.0]), np.array([True, False, True]), np.zeros(0))
+    new = under(leaked, NEW)
+    assert new.weights[1] == new.momentum[1] == 0, (
+        "the second weight was pruned by the old mask already, but somebody had not applied it, and what it hid is "
+        "alive in your state. Do not ask what the old mask says: set to 0 whatever the new one prunes")
+
+
+@masked.check
+def test_the_numbers_keep_their_type():
+    old = State(1, np.ones(3, np.float32), np.ones(3, np.float32), np.ones(3, bool), np.zeros(0, np.float32))
+    new = under(old, NEW)
+    assert new.weights.dtype == new.momentum.dtype == np.float32, (
+        f"the weights were float32, and yours are {new.weights.dtype}: all of training would go on in another "
+        f"precision. array.copy() keeps the type")
+
+
 masked.wrong("""
 def masked(self, mask, step):
     return State(step, self.weights.copy(), self.momentum.copy(), mask.copy(), self.statistics.copy())
@@ -568,3 +609,35 @@ def masked(self, mask, step):
     momentum[~mask] = 0
     return State(self.step + step, weights, momentum, mask.copy(), self.statistics.copy())
 """, says="you added the steps")
+masked.wrong("""
+def masked(self, mask, step):
+    if mask.all():
+        return self
+    weights, momentum = self.weights.copy(), self.momentum.copy()
+    weights[~mask] = 0
+    momentum[~mask] = 0
+    return State(step, weights, momentum, mask.copy(), self.statistics.copy())
+""", says="the same weights at another step")
+masked.wrong("""
+def masked(self, mask, step):
+    if mask.all():
+        return State(step, self.weights, self.momentum, mask.copy(), self.statistics.copy())
+    weights, momentum = self.weights.copy(), self.momentum.copy()
+    weights[~mask] = 0
+    momentum[~mask] = 0
+    return State(step, weights, momentum, mask.copy(), self.statistics.copy())
+""", says="where nothing is pruned the new state")
+masked.wrong("""
+def masked(self, mask, step):
+    weights, momentum = self.weights.copy(), self.momentum.copy()
+    gone = self.mask & ~mask
+    weights[gone] = 0
+    momentum[gone] = 0
+    return State(step, weights, momentum, mask.copy(), self.statistics.copy())
+""", says="Do not ask what the old mask says")
+masked.wrong("""
+def masked(self, mask, step):
+    weights = np.array([weight if kept else 0.0 for weight, kept in zip(self.weights.tolist(), mask)])
+    momentum = np.array([value if kept else 0.0 for value, kept in zip(self.momentum.tolist(), mask)])
+    return State(step, weights, momentum, mask.copy(), self.statistics.copy())
+""", says="in another precision")

@@ -67,7 +67,11 @@ class Plan:
         assert callable(self.rate), (
             f"rate must be a function of the step, like the schedule, and yours is {self.rate!r}: training asks it "
             f"anew at every step. optim.constant(r) makes a function that always answers r")
-        given = [self.rate(step) for step in range(EARLY, T)]
+        try:
+            given = [self.rate(step) for step in range(EARLY, T)]
+        except TypeError as reason:
+            raise AssertionError("training asks for the rate of a step, rate(step), and yours cannot be asked so. "
+                                 "optim.constant(r) makes a function that can") from reason
         assert not any(callable(rate) for rate in given), (
             "the rate of a step must be a number, and yours is the whole schedule: optim.constant(r) wants a rate, not "
             "a function. A schedule needs no optim.constant, it is a function of the step already")
@@ -216,6 +220,10 @@ def fine_tuning(trained, early, mask, schedule):
     trained.weights[~mask] = 0
     return trained.masked(mask, early.step), optim.constant(schedule(trained.step - 1)), trained.step
 """, says="the next technique needs it")
+fine.wrong("""
+def fine_tuning(trained, early, mask, schedule):
+    return trained.masked(mask, early.step), lambda: schedule(trained.step - 1), trained.step
+""", says="yours cannot be asked so")
 fine.wrong("""
 def fine_tuning(trained, early, mask, schedule):
     mask[0] = False

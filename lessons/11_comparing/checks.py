@@ -168,7 +168,8 @@ best = Exercise("report.best_by_validation", hints=(
 SHORT_IS_BETTER = [
     *runs("lr_rewinding", [-1.0, -1.2, -1.1], validation_accuracy=95.0, retrain_fraction=0.5),
     *runs("lr_rewinding", [-0.1, -0.2, -0.3], validation_accuracy=94.0, retrain_fraction=0.9),
-    *runs("lr_rewinding", [-3.0, -3.2, -3.1], validation_accuracy=90.0, retrain_fraction=0.7)]
+    *runs("lr_rewinding", [-3.0, -3.2, -3.1], validation_accuracy=90.0, retrain_fraction=0.7),
+    *runs("lr_rewinding", [-2.0, -2.2, -2.1], validation_accuracy=92.0, retrain_fraction=1.0)]
 
 
 @best.check
@@ -178,6 +179,8 @@ def test_the_test_images_have_no_say():
     assert isinstance(rows, list), f"expected the list of the rows that are kept, yours is a {type(rows).__name__}"
     kept = {row.retrain_fraction for row in rows}
     assert kept != {0.7}, "you kept the t with the LOWEST validation accuracy: an accuracy is good where it is high"
+    assert kept != {1.0}, (
+        "you kept the longest time. More steps are not always better, and cost more: choose by the validation accuracy")
     assert kept != {0.9}, (
         "you chose t by the test images: t = 0.9 has the better test accuracy, but the better validation accuracy has "
         "t = 0.5. Whoever chooses by the test images reports their own luck")
@@ -315,6 +318,7 @@ for right, wrong, words in (
         ("row.protocol, ", "", "differ in their protocol"), ("row.pruning, ", "", "differ in their pruning"),
         ("rows, best = first_runs(rows), {}", "best = {}", "only show the noise"),
         ("== best[cell(row)]]", "in best.values()]", "the best t of ANOTHER group"),
+        ("lambda t: np.median([row.validation_accuracy for row in times[t]])", "float", "you kept the longest time"),
         ("    rows, best", "    rows.sort(key=lambda row: row.seed)\n    rows, best", "the caller's own list of")):
     best.wrong(CHOOSE.replace(right, wrong), says=words)
 
@@ -562,7 +566,7 @@ def test_the_mean_of_many_is_less_uncertain_than_one():
     assert not np.isclose(found, 2.7764 * np.sqrt(2 / 5), atol=1e-3), (
         "you divided by n in the standard deviation. The mean was computed from the same numbers and lies too close to "
         "them, so it is n - 1: ddof=1")
-    assert not np.isclose(found, 1.96 * np.sqrt(0.5), atol=1e-2), (
+    assert not np.isclose(found, 1.96 * np.sqrt(0.5), atol=5e-2), (
         "1.96 is for very many seeds. For 5 it is t_quantile(4) = 2.78, since s itself is only guessed")
     assert not np.isclose(found, report.t_quantile(5) * np.sqrt(0.5), atol=1e-3), (
         "t_quantile takes n - 1, not n: one of the n numbers was spent on the mean")
