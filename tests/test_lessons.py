@@ -16,6 +16,7 @@ import pytest
 
 import minirewind.pictures
 from minirewind import learn
+from minirewind.tensor import Tensor
 
 ROOT = Path(minirewind.__file__).parents[1]
 COURSE = learn.Course(ROOT / "lessons", ROOT / "no-work")
@@ -123,6 +124,20 @@ def test_nothing_else_in_the_framework_holds_on_to_the_replaced_function(exercis
                 if inspect.isfunction(value):
                     defaults = [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
                     assert not any(default is place.framework for default in defaults), f"a default of {name}.{key}"
+
+
+def test_the_drawing_of_a_walk_shows_what_has_arrived_and_what_waits():
+    pytest.importorskip("matplotlib")
+    x = Tensor(1.5, requires_grad=True)
+    a = x * 2.0
+    z = (a + 1.0) * (a * 3.0)
+
+    def beside(upto):
+        return [text.get_text() for text in minirewind.pictures.graph(z, upto, x=x, a=a).axes[0].texts]
+
+    assert "9 so far" in beside(2)
+    assert {"4.  a = 3\nMul", "9 + 12 = 21", "42 so far"} <= set(beside(4))
+    assert "42" in beside(5)
 
 
 # ------------------------------------------------------------------------------------------------------------- the text

@@ -243,7 +243,8 @@ def backward(self, dz):
 #
 # `x.sum(dim)` adds up over some dimensions. `forward` keeps two things: `self.shape`, the shape of `x`, and
 # `self.dim`, the dimensions that were summed, always as a tuple such as `(1,)` or `(0, 1)`. `dz` comes in the shape
-# of the *output*. You return a gradient in the shape of the *input*.
+# of the *output*. You return a gradient in the shape of the *input*. (After `x.sum(dim, keepdim=True)` the output has
+# kept the summed dimensions, as 1s. Your lines should take both.)
 #
 # Use `self.xp` where you would write `np` (on a graphics card it is another library with the same functions).
 # `self.xp.broadcast_to(array, shape)` is the stride 0 from above: no copy.
