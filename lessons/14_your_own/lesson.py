@@ -409,9 +409,14 @@ for n in (5, 10, 20, 40):
 # %% [markdown]
 # ($s$ is itself only guessed, the more roughly the fewer seeds you had. Take some more than the table says.)
 #
+# Does nothing come to mind? Then take one of these. Nobody knows the answer on your network either. *Other rates:*
+# rewind the rate, but only to half of its height; or to 0.01, and stay there. *Other weights:* the sizes of the early
+# weights, with the signs of the final ones; or a quarter of the way back in place of half.
+#
 # Now write your idea into `mine.py`, beside `halfway`: a function of four lines. Then fill in the plan. As long as it
 # has a gap, nothing is run. Once it is complete it is written to `plan.json`, **and never changed again**: if you have
-# another question, take another folder.
+# another question, take another folder. That holds for the seeds, too. Whoever adds some, looks, and adds some more
+# until the interval suits has chosen by the result.
 
 # %%
 name = "mine:halfway"           # yours: "mine:" and the name of your function
