@@ -347,10 +347,11 @@ row_of_x, column_of_x = thread, 256 * thread                            # places
 exercise.reveal(prediction, tuple(len(np.unique(4 * place // 128)) for place in (row_of_x, column_of_x)))
 
 # %% [markdown]
-# The same 32 numbers fetched, and 32 times as much memory moved for them. Accesses of which one line serves a whole
-# warp are called **coalesced**. The threads of a warp follow each other by `threadIdx.x`. So the rule is short: *where
-# `threadIdx.x` goes up by one, the place in memory should go up by one.* Nothing tells you if you break it, neither a
-# check nor the emulator, which has no such memory. The result is the same. Only the card is slow.
+# As many numbers, but 32 requests in place of one. And of each line a card brings at least a quarter, 32 bytes, for the
+# 4 that are wanted: eight times as much memory is moved. Accesses of which one line serves a whole warp are called
+# **coalesced**. The threads of a warp follow each other by `threadIdx.x`. So the rule is short: *where `threadIdx.x`
+# goes up by one, the place in memory should go up by one.* Nothing tells you if you break it, neither a check nor the
+# emulator, which has no such memory. The result is the same. Only the card is slow.
 #
 # ### Exercise 3: the matrix product in tiles
 #
