@@ -48,7 +48,7 @@ schedule = recipe.rates()                   # a function: schedule(step) is the 
 for _ in mr.train.train(model, data, recipe, seed=0, stop=T - t):
     pass
 early = State.copy(model)
-for _ in mr.train.train(model, data, recipe, seed=0):
+for _ in mr.train.train(model, data, recipe, seed=0):           # it goes on where the model is, at step T - t
     pass
 trained = State.copy(model)
 dense = mr.train.evaluate(model, data.test)
@@ -211,8 +211,7 @@ final = {name: way[-1][1] for name, (_, way) in results.items()}
 exercise.reveal(prediction, sorted(final, key=final.get, reverse=True))
 
 # %%
-COLOURS = {"fine_tuning": "#999999", "weight_rewinding": pictures.COOL, "lr_rewinding": pictures.WARM,
-           "weight_rewinding_low_lr": "#9ecae1"}
+COLOURS = {name: look.colour for name, look in mr.report.LOOKS.items()}      # as on the framework's own pages
 
 
 def picture_of_results(results):
@@ -328,7 +327,7 @@ for share in shares:
 # %%
 figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
 axis.axvspan(0, 0.25, color="#eeeeee")
-axis.text(0.125, 4, "here the orange line\nruns inside the grey one", ha="center", fontsize=8)
+axis.text(0.125, 4, "here green lies\nwithin orange", ha="center", fontsize=8)
 for name, width in zip(TECHNIQUES, (7, 4, 1.5)):            # where they are one, all three can be seen
     axis.plot(shares, sweep[name], "o-", color=COLOURS[name], linewidth=width, markersize=width + 3,
               label=mr.report.label(name))

@@ -41,7 +41,7 @@ schedule = recipe.rates()
 for _ in mr.train.train(model, data, recipe, seed=0, stop=T // 10):
     pass
 early = State.copy(model)
-for _ in mr.train.train(model, data, recipe, seed=0):
+for _ in mr.train.train(model, data, recipe, seed=0):           # it goes on where the model is
     pass
 trained = State.copy(model)
 prunable = mr.nn.pack(model).prunable
@@ -152,7 +152,8 @@ once = {name: [(0.8**i, one_shot(getattr(mr.retrain, name), 0.8**i)) for i in cu
 
 # %%
 _, axis = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
-for name, colour in zip(TECHNIQUES, ("#999999", pictures.WARM)):
+for name in TECHNIQUES:
+    colour = mr.report.LOOKS[name].colour
     axis.plot([1 / density for density, *_ in many[name]], [accuracy for _, accuracy, _ in many[name]], "o-",
               markersize=4, color=colour, label=f"{mr.report.label(name)}, round by round")
     axis.plot(*zip(*[(1 / density, accuracy) for density, accuracy in once[name]]), "s:", markersize=4, color=colour,
@@ -176,6 +177,7 @@ plt.show()
 
 # %%
 first = mr.nn.pack(model).layers[0]
+GREEN = mr.report.LOOKS["lr_rewinding"].colour          # in all pictures that of learning-rate rewinding
 
 
 def picture_of_round(round):
@@ -185,7 +187,7 @@ def picture_of_round(round):
     _, axes = plt.subplots(1, 3, figsize=(9, 2.9), width_ratios=(1, 1, 1.6), layout="constrained")
     both = [one[first.start : first.stop].reshape(300, 8, 8) for one in (cut, mask)]
     most = max(left.sum(axis=0).max() for left in both)
-    for axis, name, left, colour in zip(axes, ("one cut", f"round {round}"), both, ("grey", pictures.WARM)):
+    for axis, name, left, colour in zip(axes, ("one cut", f"round {round}"), both, ("grey", GREEN)):
         axis.imshow(left.sum(axis=0), cmap="gray_r", vmin=0, vmax=most)
         edge, middle = left[:, :, 0].sum(axis=0).mean(), left[:, :, 2:6].sum(axis=0).mean()
         axis.set(title=name, xticks=[], yticks=[], xlabel=f"left edge {edge:.0f}, middle {middle:.0f} of 300")
@@ -220,7 +222,7 @@ for portion in (12, 4, 2, 1):               # so many fifths are taken in one ro
     ways.append((len(densities), T + len(densities) * (T - early.step), end[1]))
 
 _, axis = plt.subplots(figsize=(6.5, 3), layout="constrained")
-axis.plot([cost / T for _, cost, _ in ways], [accuracy for *_, accuracy in ways], "o-", color=pictures.WARM)
+axis.plot([cost / T for _, cost, _ in ways], [accuracy for *_, accuracy in ways], "o-", color=GREEN)
 for count, cost, accuracy in ways:
     axis.annotate(f"{count} round{'s' * (count > 1)}", (cost / T, accuracy), (7, -11), textcoords="offset points",
                   fontsize=8)
@@ -309,7 +311,7 @@ ends = [(1 / record.density, record.validation_accuracy) for record in history i
 returned = min(ends, key=lambda end: abs(end[0] - left))
 _, axis = plt.subplots(figsize=(7, 3), layout="constrained")
 axis.axhspan(ends[0][1] - 1.5, 100, color="#eeeeee")
-axis.plot(*zip(*ends), "o-", markersize=4, color=pictures.WARM)
+axis.plot(*zip(*ends), "o-", markersize=4, color=GREEN)
 axis.plot(*returned, "o", markersize=12, mfc="none", color=pictures.INK)
 axis.set(xscale="log", xlabel="compression (ring: what it returns)", ylabel="validation images, % correct",
          ylim=(min(accuracy for _, accuracy in ends) - 3, 100))

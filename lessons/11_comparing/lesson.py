@@ -68,7 +68,7 @@ prediction = None       # a number from 1 to 10
 exercise.reveal(prediction, sum(rate[seed] > weight[seed] for seed in rate))
 
 # %%
-COLOURS = {"fine_tuning": "#999999", "weight_rewinding": pictures.COOL, "lr_rewinding": pictures.WARM}
+COLOURS = {name: report.LOOKS[name].colour for name in ("fine_tuning", "weight_rewinding", "lr_rewinding")}
 
 
 def picture_of_seeds(*techniques, compression=FIFTEENTH, seeds=10):
