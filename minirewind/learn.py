@@ -351,6 +351,9 @@ def explain(reason: Exception, target: str) -> str:
         sees = f"the names of {module.__name__.replace('minirewind.', '')}.py, np and math" if module else "np and math"
         line += f"\nYour function sees {sees}; what else it needs, define inside it."
         line += " (What stands in that file is called without mr. in front.)" * (reason.name == "mr")
+    if isinstance(reason, ValueError) and "truth value of an array" in message:
+        line += ("\nA whole array is neither true nor false, so `if`, `not`, `and` cannot ask it. ~mask turns every "
+                 "entry round, & and | join two masks, .any() and .all() make one answer of many.")
     return message + line
 
 

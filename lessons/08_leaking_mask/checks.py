@@ -334,6 +334,13 @@ def masked_step(weights, old_momentum, mask, momentum, direction, rate):
 step.wrong("""
 def masked_step(weights, old_momentum, mask, momentum, direction, rate):
     old_momentum[...] = momentum
+    weights -= rate * direction
+    weights[not mask] = 0
+    old_momentum[not mask] = 0
+""", says="~mask turns every entry")
+step.wrong("""
+def masked_step(weights, old_momentum, mask, momentum, direction, rate):
+    old_momentum[...] = momentum
     weights -= 0.1 * direction
     weights[~mask] = 0
     old_momentum[~mask] = 0
