@@ -560,6 +560,9 @@ def test_a_drop_between_two_steps_waits_for_the_later_one():
     assert rate(3) == 0.5, (
         f"5 steps and a drop at 2.5: step 3 is behind it, and with the factor 0.5 the rate is halved; yours is "
         f"{rate(3):g}")
+    assert rates(10, 1.0, (0.22,), 0.5)(2) == 1, (
+        "10 steps and a drop at 2.2: step 2 comes before it. You took the nearest step; the first that is AT LEAST 2.2 "
+        "is step 3")
     assert rates(100, 1.0, (0.2,), 0.5)(30) == 0.5, (
         "a drop at 0.2 of 100 steps, and at step 30 the rate has not dropped: where the drops are stands in drops, and "
         "there may be any number of them")
@@ -661,6 +664,11 @@ def step_decay(steps, base=0.1, drops=(0.5, 0.75), factor=0.1):
         return base if step < steps / 2 else base * factor if step < steps * 3 / 4 else base * factor**2
     return rate
 """, says="where the drops are stands in drops")
+schedule.wrong("""
+def step_decay(steps, base=0.1, drops=(0.5, 0.75), factor=0.1):
+    at = [int(f * steps + 0.5) for f in drops]
+    return lambda step: base * factor ** sum(min(step, steps - 1) >= drop for drop in at)
+""", says="You took the nearest step")
 schedule.wrong("""
 def step_decay(steps, base=0.1, drops=(0.5, 0.75), factor=0.1):
     return lambda step: base * factor ** sum(step >= drop for drop in drops)

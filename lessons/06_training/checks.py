@@ -511,7 +511,9 @@ def test_the_loss_is_left_on_the_clock():
     assert not isinstance(clock.loss, Tensor), (
         "clock.loss is a tensor, and holds on to the whole graph of the computation: leave its number there, loss.data")
     got = float(clock.loss)
-    assert not np.isnan(got), "clock.loss was not set: nobody can see how the training goes. clock.loss = loss.data"
+    assert not np.isnan(got), (
+        "clock.loss was not set (or added to what was there, which is nan at first): nobody can see how the training "
+        "goes. clock.loss = loss.data")
     assert np.isclose(got, loss, rtol=1e-4), f"the loss of this batch, before the step, is {loss:.4f}; yours: {got:.4f}"
 
 

@@ -582,8 +582,8 @@ def test_together_they_keep_exactly_so_many():
     for sizes, keep in (([3, 3, 4], 5), ([1, 1, 1], 2), ([7, 5, 3], 4), ([300, 7, 1], 41)):
         _, kept = by_layer(np.arange(1, sum(sizes) + 1), sizes, keep)
         assert sum(kept) == keep, (
-            f"layers of {sizes}, {keep} to keep: each layer's share was rounded for itself, and together they keep "
-            f"{sum(kept)}. shares(keep, layers, mask) deals them out so that the sum is right")
+            f"layers of {sizes}, {keep} to keep, and together they keep {sum(kept)}. Was each share rounded for "
+            f"itself? shares(keep, layers, mask) deals them out so that the sum is right; a layer's share may be 0")
 
 
 @layerwise.check
@@ -694,6 +694,14 @@ def layerwise_magnitude(weights, mask, keep, *, layers):
         new = largest(magnitude(weights[part], mask[part]), share)
     return new
 """, says="as long as one layer")
+layerwise.wrong("""
+def layerwise_magnitude(weights, mask, keep, *, layers):
+    new = np.zeros(mask.shape, bool)
+    for layer, share in zip(layers, shares(keep, layers, mask)):
+        part = slice(layer.start, layer.stop)
+        new[part] = largest(magnitude(weights[part], mask[part]), max(1, share))
+    return new
+""", says="a layer's share may be 0")
 layerwise.wrong("""
 def layerwise_magnitude(weights, mask, keep, *, layers):
     new = np.zeros(mask.shape, bool)

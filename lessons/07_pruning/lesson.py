@@ -271,7 +271,8 @@ print(left)
 # Most are left where the ink varies. But look at the left edge. There is hardly ever any ink there (at each of its
 # pixels in no more than five of the thousand images). So such a pixel is the same in nearly every image, and says
 # nothing about which digit it is. And yet dozens of the 300 connections are kept at each of these pixels! They began as
-# random numbers, and some of these are large. Are they needed? Take them away, too, and look.
+# random numbers, and some of these are large. (And in training, when a digit was shifted to the left, some ink did come
+# there.) Are they needed? Take them away, too, and look.
 
 # %%
 without = mask.copy()
@@ -332,9 +333,9 @@ for layer in mr.prune.prunable_layers(model):
     print(f"{layer.name:10}  fan-in {layer.shape[1]:3}   spread when born {first_day:.3f}, now {now:.3f}")
 
 # %% [markdown]
-# The middle layer was **born** with small numbers, because its fan-in is the largest (lesson 04), and training has
-# changed them by less than that. The last one was born the smallest of all (the paper gives it 0.01), and has grown
-# most. So magnitude does compare what a layer has learned. But it compares, too, what it was born with.
+# The middle layer was **born** with small numbers, because its fan-in is the largest (lesson 04). When all is learned
+# they are the smallest still. The last one was born the smallest of all (the paper gives it 0.01), and has grown most.
+# So magnitude does compare what the layers have learned. But it compares, too, what they were born with.
 #
 # Many people find that unfair and give every layer the same share. That is **layer-wise** pruning. It sounds careful:
 # no layer is ever emptied. Write it, and then let us see which is better.
