@@ -72,6 +72,16 @@ exercise.reveal(prediction, strides(a.T))
 pictures.memory(a.T, base=a, title="a.T")
 
 # %% [markdown]
+# **Predict:** at which place of the memory lies `a.T[1, 2]`, if the first place is 0? (Walk: so many steps along each
+# dimension, times its stride.)
+
+# %%
+prediction = None       # a number from 0 to 11
+
+down, right = strides(a.T)
+exercise.reveal(prediction, 1 * down + 2 * right)
+
+# %% [markdown]
 # The memory is the same, number for number. Only the way of walking through it has changed. An array that reads the
 # memory of another is called a **view**. Every second column is a view too:
 

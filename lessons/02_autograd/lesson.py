@@ -258,6 +258,23 @@ pictures.slide(walk, step=(0, 5, 2))
 print(inspect.getsource(Tensor.backward))
 
 # %% [markdown]
+# Elsewhere this walk is called *backpropagation*, or automatic differentiation in *reverse mode*, and the slopes it
+# finds are the *partial derivatives* of the result. You know another way to find a slope: raise one number by a small
+# $h$, compute again, and look.
+#
+# **Predict:** the first real network of this course has 19,890 parameters. How many computations does the way with $h$
+# need for all slopes? And how many walks back do they need?
+
+# %%
+prediction = None       # two numbers, like (100, 100)
+
+exercise.reveal(prediction, (19_891, 1))
+
+# %% [markdown]
+# One computation as it is, and one for each parameter. Or one walk, which costs two or three times as much as the
+# computation itself. That is why one walks from the result, of which there is one, to the inputs, of which there are
+# many. (With one input and many results it would be the other way round.)
+#
 # The last line of the loop, `release()`, lets go of what the operation kept for its `backward`. Memory is given back
 # while the walk is still going on. The price: the same graph cannot be walked twice.
 
@@ -338,6 +355,36 @@ def backward(self, dz):
     """The gradient of x, where z = x[self.index]; what was taken several times matters several times."""
     raise NotImplementedError           # three lines
 
+
+# %% [markdown]
+# **Is it right?** The checks ask that with a small step, as you did in lesson 01. You can ask it yourself, of any
+# computation. How small should the step be? Here is the error of the slope of a curve, for steps from 0.1 down to
+# $10^{-15}$: once from $x$ to $x + h$, and once from $x - h$ to $x + h$. **Predict:** is the smallest step the best?
+
+# %%
+prediction = None       # "yes" or "no"
+
+small = 10.0 ** -np.arange(1, 16)
+curve, slope = lambda x: np.exp(np.sin(3 * x)), 3 * np.cos(4.5) * np.exp(np.sin(4.5))           # the slope at x = 1.5
+ahead = [abs((curve(1.5 + h) - curve(1.5)) / h - slope) for h in small]
+around = [abs((curve(1.5 + h) - curve(1.5 - h)) / (2 * h) - slope) for h in small]
+exercise.reveal(prediction, "yes" if np.argmin(around) == len(small) - 1 else "no")
+figure, axis = plt.subplots(figsize=(6, 2.8), layout="constrained")
+axis.loglog(small, ahead, "o-", color="#aaaaaa", label="from x to x + h")
+axis.loglog(small, around, "o-", color="#1b6ca8", label="from x - h to x + h")
+axis.set(xlabel="h", ylabel="error of the slope")
+axis.legend()
+plt.show()
+
+# %% [markdown]
+# A large step misses the curve. A small one subtracts two numbers that are nearly equal, and what is left are the
+# digits that the computer has rounded. Between them there is a best step, and on both sides of $x$ it gives more right
+# digits than ahead only. And for an array? Not one number after another: one step in a random direction asks all of
+# them at once. That is what `gradcheck` does. Try it on an operation of yours:
+
+# %%
+x, y = (Tensor(np.random.default_rng(0).standard_normal(shape), requires_grad=True) for shape in ((5, 6), (6, 3)))
+print("right:", mr.tensor.gradcheck(lambda x, y: (x @ y).exp(), x, y))
 
 # %% [markdown]
 # Now everything is together. `X @ W + offset`: the ten offsets are broadcast over the images, so their gradient goes

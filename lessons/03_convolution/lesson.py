@@ -430,7 +430,8 @@ pictures.bars(times, "milliseconds")
 #
 # How good are they? The framework's own kernel holds parts of the sum in the registers of the processor, and for 3 ×
 # 3 filters it even gets along with fewer multiplications. (It would use all cores, too. Here it gets one, as you
-# did.) And NumPy? It copies every window into one large matrix and asks a library for a matrix product.
+# did.) And NumPy? It copies every window into one large matrix and asks a library for a matrix product. (The copy is
+# known as *im2col*.)
 
 # %%
 threads = numba.get_num_threads()

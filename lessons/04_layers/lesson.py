@@ -237,7 +237,8 @@ pictures.slide(draw, percent=(50, 250, 100))
 # One tick on the axis is a factor of a thousand. Without ReLUs, $k = 1$ is nearly right. (It loses a little at
 # the rim of the image, where the filters stand on zeros.) The ReLU throws half of the numbers away, at every layer, and
 # with them half of the squares that are behind the spread of the next. To make up for that one may take
-# $k = \sqrt 2 = 1.41$, for squares grow with $k^2$. Move the slider there.
+# $k = \sqrt 2 = 1.41$, for squares grow with $k^2$. (Elsewhere this choice has the name of him who proposed it, *He* or
+# *Kaiming* initialisation; the one with $k = 1$ is nearly what is called *Xavier* or *Glorot*.) Move the slider there.
 #
 # The paper's networks take $k = 1$ all the same. You will see why they can afford it.
 #
@@ -530,6 +531,50 @@ for name, curve in curves.items():
 #
 # Note what you did *not* see: an error message. A network whose beginning is wrong looks just like a network that has
 # nothing to learn.
+#
+# And still deeper? Batch norm puts the numbers right on their way up. On the way back nobody does. The paper's networks
+# have the shortcut for that. Here are thirty layers with batch norm, each of which replaces what went into it, or
+# *adds* to it.
+#
+# **Predict:** what will the sizes of the gradients look like, from the first layer to the last? (Think of
+# `Add.backward`.)
+
+# %%
+class Deep(nn.Module):
+    """Thirty layers of 8 filters with batch norm, with or without shortcuts."""
+
+    def __init__(self, shortcut):
+        self.first, self.fc, self.shortcut = nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.Linear(8, 10), shortcut
+        self.convs = [nn.Conv2d(8, 8, 3, padding=1, bias=False) for _ in range(30)]
+        self.norms = [nn.BatchNorm2d(8) for _ in self.convs]
+
+    def forward(self, x):
+        x = self.first(x)
+        for conv, norm in zip(self.convs, self.norms):
+            made = functional.relu(norm(conv(x)))                   # (N, 8, 8, 8)
+            x = x + made if self.shortcut else made
+        return self.fc(functional.global_avg_pool2d(x))             # (N, 10)
+
+
+figure, axes = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained")
+for shortcut, colour in ((False, "#d95f02"), (True, "#1b6ca8")):
+    deep, name = Deep(shortcut).initialise(seed=0), "with shortcuts" if shortcut else "without"
+    functional.cross_entropy(deep(Tensor(images[:64])), labels[:64]).backward()
+    axes[0].semilogy(range(1, 31), [np.sqrt((conv.weight.grad**2).mean()) for conv in deep.convs], "o-",
+                     markersize=3, color=colour, label=name)
+    for parameter in deep.parameters():
+        parameter.grad = None
+    axes[1].plot(errors(deep, exercise.scale(smoke=100, laptop=120))[0], color=colour, label=name)
+axes[0].set(xlabel="layer", ylabel="size of its gradient")
+axes[1].set(xlabel="step", ylabel="error", ylim=(0, 4))
+axes[1].legend()
+plt.show()
+
+# %% [markdown]
+# Without shortcuts the gradient grows with every layer that it passes on its way down, so no rate fits the
+# first layer and the last. A sum hands on its gradient as it is, to both of its inputs. So with shortcuts there is a
+# way from the error to the very first layer on which nothing is multiplied. (At its first steps the network with
+# shortcuts is above the figure, for each layer adds to the numbers. That is soon put right.)
 #
 # ## 7. A promise from lesson 01: fusion
 #

@@ -236,6 +236,11 @@ print({name: steps_needed(way) for name, (way, _) in ways.items()}, "steps to th
 # (The paper's text says Nesterov, the authors' code for these networks says plain momentum. minirewind does what the
 # code does, and `nesterov` is a setting.)
 #
+# (And *Adam*, which many programs use? It keeps a second running mean, of the squared gradients, and divides each step
+# by its root. So every parameter gets a rate of its own, and a valley is less of a problem. The paper's networks are
+# trained with SGD, as most of their kind, and its question is about a rate that somebody sets by a schedule. So this
+# course stays with that.)
+#
 # ## 4. A network is one long row
 #
 # `a` and `b` were two numbers in one array, and that was handy: a step was one line. A network has its parameters in

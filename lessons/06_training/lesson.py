@@ -100,6 +100,22 @@ plt.show()
 # Sure and right costs nothing. Unsure costs $\log 2$. Sure and wrong costs as much as it was sure, without limit. Keep
 # that in mind for the end.
 #
+# And its gradient? The scores 1, 2 and 4 become the probabilities 0.042, 0.114 and 0.844. Say the first is the right
+# one. **Predict:** how much does each score matter to the loss? (Raise the third one a little: the loss rises, and by
+# less than you raised it.)
+
+# %%
+prediction = None       # three numbers, like (0.1, 0.2, 0.3)
+
+scores = Tensor(np.array([[1.0, 2.0, 4.0]]), requires_grad=True)
+functional.cross_entropy(scores, np.array([0])).backward()
+exercise.reveal(prediction, tuple(scores.grad[0].round(3).tolist()))
+
+# %% [markdown]
+# The probabilities again, less 1 at the right one: $p$ **minus the truth.** Whatever stands below in the network hears
+# exactly how wrong it was, for each digit, and the three numbers add up to zero: what one score gains the others lose.
+# Whoever is sure and right hears next to nothing, and learns next to nothing from that image.
+#
 # ## 2. Which images does a step see?
 #
 # A batch of 64 out of 1,000. The next step takes the next 64, and so on, until all have had their turn: this is one
@@ -293,9 +309,14 @@ for axis, name in zip(axes, ("learning rate", "loss of a batch", "validation, %"
     axis.axvline(steps // 2, color="grey", linewidth=0.8, linestyle=":")
 axes[2].set(xlabel="step", ylim=(50, 100))
 plt.show()
-print(f"validation {accuracy[-1]:.1f} %, test {mr.train.evaluate(model, data.test):.1f} %")
+print(f"training {mr.train.evaluate(model, data.train):.1f} %, validation {accuracy[-1]:.1f} %, "
+      f"test {mr.train.evaluate(model, data.test):.1f} %")
 
 # %% [markdown]
+# The training images are the exercises that were solved in class, so they are read best, or nearly. When that number
+# still rises and the one for validation does not, the network has begun to learn by heart. (It is called
+# *overfitting*.)
+#
 # The machine of lesson 02 read some 95 %. These are all the test digits that the network reads wrongly (or the first
 # twenty). Would you have known?
 

@@ -425,8 +425,45 @@ curves = {name: [pruned(convolutional, trained_convolutional, density, method)[1
 picture_of_curves(curves, "a ResNet of 8 layers, nothing trained afterwards")
 
 # %% [markdown]
-# Here it is worth one. Global pruning finds by itself that the early, small layers and the shortcuts are needed, and
-# takes most from the largest layer, which can spare it. The same share everywhere cuts where it hurts.
+# Where does it hurt? Ask the layers one by one: prune **one** of them, leave all others whole, and look.
+#
+# **Predict:** the layers are called `conv1` (the first), `layer1.0.conv1` to `layer3.0.conv2`, `downsample` (on the
+# shortcuts) and `fc` (the last). Which one is the most sensitive, and which hardly notices?
+
+# %%
+prediction = None       # two names of layers, like ("fc", "layer2.0.conv1")
+
+few, sensitivity = (0.5, 0.3, 0.2, 0.1, 0.05), {}
+for layer in mr.prune.prunable_layers(convolutional):
+    place = next(part for part in mr.nn.pack(convolutional).layers if part.name == layer.name)
+    part, accuracies = slice(place.start, place.stop), []
+    for share in few:
+        mask = trained_convolutional.mask.copy()
+        mask[part] = mr.prune.largest(abs(trained_convolutional.weights[part]),
+                                      mr.prune.keep_count(place.stop - place.start, share))
+        trained_convolutional.masked(mask, trained_convolutional.step).restore(convolutional)
+        accuracies.append(mr.train.evaluate(convolutional, data.validation))
+    sensitivity[layer.name.removesuffix(".weight")] = accuracies
+trained_convolutional.restore(convolutional)
+ordered = sorted(sensitivity, key=lambda name: np.mean(sensitivity[name]))
+exercise.reveal(prediction, (ordered[0], ordered[-1]))
+
+figure, axis = plt.subplots(figsize=(8.5, 3.4), layout="constrained")
+for (name, accuracies), colour in zip(sensitivity.items(), plt.cm.viridis(np.linspace(0, 0.95, len(sensitivity)))):
+    axis.plot(few, accuracies, "o-", markersize=3, linewidth=1, color=colour, label=name)
+axis.set(xscale="log", xlabel="share kept of this layer alone", ylabel="read correctly, %", ylim=(0, 100))
+axis.set_xticks(few, [f"{share:g}" for share in few])
+axis.minorticks_off()
+axis.invert_xaxis()
+figure.legend(loc="outside right", fontsize=7)
+plt.show()
+
+# %% [markdown]
+# (Validation images: whoever chooses a share for each layer by such a picture has chosen by these images.) Many people
+# prune by hand in this way, with a share of its own for each layer. Now look at the curves above once more.
+#
+# Here the difference is worth a lesson. Global pruning finds by itself that the early, small layers and the shortcuts
+# are needed, and takes most from the largest layer, which can spare it. The same share everywhere cuts where it hurts.
 #
 # **Try it wrong.** In exercise 2, leave the sign in (return `np.where(mask, weights, -1)`), and read what the check
 # says. Then `exercise.use_anyway("prune.magnitude")` and run section 5 again: all the strong *negative* weights are

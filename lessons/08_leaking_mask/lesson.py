@@ -311,6 +311,10 @@ def masked_step(weights, old_momentum, mask, momentum, direction, rate):
 
 
 # %% [markdown]
+# (Others leave the weights alone, and multiply them by the mask each time the network computes. Nothing leaks into the
+# result then, whatever the optimiser does. But under the mask the weights live on, pushed by momentum and decay. Who
+# counts the stored weights, saves them, or puts on another mask meets them again.)
+#
 # Why the momentum, if the weight is set to 0 anyway? Try to think of a harm before you read on. One is this: lesson 09
 # will hand the momentum of one run to the next. A pruned weight whose momentum is alive is a person waiting behind a
 # door. And you would not see it, for the plot that we have looked at all the time shows weights only:

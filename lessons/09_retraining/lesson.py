@@ -235,6 +235,10 @@ picture_of_results(results)
 # Both ways of rewinding are far ahead, and fine-tuning is not finished when its time is over: with such small steps it
 # cannot get where it wants to go.
 #
+# (Careful with the word. In many courses and tools *fine-tuning* means some epochs at a rate of their own, say 0.01,
+# that falls again at the end. In the paper's terms that is already half a rewinding of the rate. Before you compare two
+# numbers that are called fine-tuning, ask at which rates.)
+#
 # Look at the left picture at the very beginning. Weight rewinding and learning-rate rewinding begin with different
 # weights, and in the first steps the large rate moves both of them far, each on a way of its own. And then? At the end
 # there is hardly anything between them.
