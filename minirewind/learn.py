@@ -680,7 +680,7 @@ class Course:
         return values.get(scale, values.get("laptop"))
 
     def reveal(self, prediction, answer) -> None:
-        """Put a prediction beside what is true."""
+        """Put a prediction beside what is true; it does not matter in which brackets several things stand."""
         several = (tuple, list, set)
         alike = isinstance(answer, several) and isinstance(prediction, several) and type(answer)(prediction) == answer
         if prediction is None or prediction is ...:
