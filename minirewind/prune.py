@@ -29,7 +29,7 @@ def largest(scores, keep: int):
 
 
 def global_magnitude(weights, mask, keep: int):
-    """Keep the largest weights of the whole network, whatever layer they are in (paper, section 3)."""
+    """Keep the largest weights of the whole network, whatever layer they are in: the paper's pruning."""
     return largest(magnitude(weights, mask), keep)
 
 

@@ -3,7 +3,7 @@
 A technique is a function `(trained, early, mask, schedule) -> (start, rate, stop)`: from which state, at which rates
 and up to which step the pruned network is trained again. `trained` is the state at the end of training, step T; `early`
 the state of the dense run at step T - t, where t is the retraining time; `mask` what pruning kept. All of them run the
-steps T - t .. T. Where the weights and where the rates come from is all the difference (paper, section 2):
+steps T - t .. T. Where the weights and where the rates come from is all the difference:
 
                            weights, statistics, momentum     learning rate
     fine_tuning            final                             the last one of training, constant

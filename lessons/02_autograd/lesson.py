@@ -2,7 +2,7 @@
 # # 02 · Autograd: the diamond that breaks recursion
 #
 # **Time** 80 minutes · **You need** lesson 01 · **Paper** its networks are stacks of the diamond that this lesson is
-# named after (section 3, the ResNets)
+# named after: the ResNets
 #
 # **New words:** graph, leaf, chain rule, diamond, recursion, topological order
 #

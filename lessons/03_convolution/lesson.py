@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 03 · One convolution, four times
 #
-# **Time** 90 minutes · **You need** lessons 01 and 02 · **Paper** section 3: nearly all the arithmetic in its image
-# networks is the one sum that you write here
+# **Time** 90 minutes · **You need** lessons 01 and 02 · **Paper** nearly all the arithmetic in its image networks
+# is the one sum that you write here
 #
 # **New words:** convolution, filter, feature map, padding, batch, Numba, cache line, batch innermost
 #

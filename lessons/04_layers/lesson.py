@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 04 · Layers, batch norm, initialisation
 #
-# **Time** 80 minutes · **You need** lessons 01 to 03 · **Paper** section 3 and its appendix: the ResNets, and the
-# numbers they begin with
+# **Time** 80 minutes · **You need** lessons 01 to 03 · **Paper** its networks, the ResNets, and the numbers they
+# begin with
 #
 # **New words:** activation, spread, initialisation, fan-in, batch norm, running statistics
 #

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 06 · Train a small network on real images
 #
-# **Time** 80 minutes · **You need** lessons 02, 04 and 05 · **Paper** section 3: how its networks are trained before
-# anything is removed
+# **Time** 80 minutes · **You need** lessons 02, 04 and 05 · **Paper** how its networks are trained before anything
+# is removed
 #
 # **New words:** softmax, epoch, augmentation, validation, test set, state
 #

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 07 · Masks, and which weights to keep
 #
-# **Time** 70 minutes · **You need** lesson 06 (a trained network) · **Paper** section 3, "Pruning": global magnitude
-# pruning, the only way of pruning in its main figures
+# **Time** 70 minutes · **You need** lesson 06 (a trained network) · **Paper** how it prunes: by global magnitude, the only
+# way in its main figures
 #
 # **New words:** pruning, prunable, magnitude, threshold, compression, layer-wise
 #
@@ -204,7 +204,7 @@ plt.show()
 # %%
 @exercise.implement("prune.global_magnitude")
 def global_magnitude(weights, mask, keep):
-    """Keep the largest weights of the whole network, whatever layer they are in (paper, section 3)."""
+    """Keep the largest weights of the whole network, whatever layer they are in: the paper's pruning."""
     raise NotImplementedError           # one line
 
 

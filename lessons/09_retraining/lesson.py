@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 09 · Fine-tune, rewind the weights, rewind the learning rate
 #
-# **Time** 80 minutes · **You need** lesson 05 (the step schedule), 07 and 08 · **Paper** section 2, its three
-# ways of retraining: they are its heart, and this course's
+# **Time** 80 minutes · **You need** lesson 05 (the step schedule), 07 and 08 · **Paper** its three ways of
+# retraining: they are its heart, and this course's
 #
 # **New words:** retraining, fine-tuning, rewinding, weight rewinding, learning-rate rewinding, one-shot
 #

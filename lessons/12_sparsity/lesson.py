@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 12 · When does sparsity pay? Milliseconds and bytes
 #
-# **Time** 80 minutes · **You need** lessons 03, 07 and 10 · **Paper** it counts the weights that are left (section 3);
-# this lesson counts what they cost
+# **Time** 80 minutes · **You need** lessons 03, 07 and 10 · **Paper** it counts the weights that are left; this
+# lesson counts what they cost
 #
 # **New words:** sparsity, crossing point, unstructured, structured pruning
 #
