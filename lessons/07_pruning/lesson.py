@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 07 · Masks, and which weights to keep
 #
-# **Time** 70 minutes · **You need** lesson 06 (a trained network) · **Paper** how it prunes: by global magnitude, the only
-# way in its main figures
+# **Time** 70 minutes · **You need** lesson 06 (a trained network) · **Paper** how it prunes: by global magnitude,
+# the only way in its main figures
 #
 # **New words:** pruning, prunable, magnitude, threshold, compression, layer-wise
 #
