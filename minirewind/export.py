@@ -13,8 +13,6 @@ import numpy as np
 from . import files, functional, models, nn, sparse, tensor
 from .errors import Error
 
-SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "fashion_mnist": (1, 28, 28),
-          "cifar10": (3, 32, 32), "cifar100": (3, 32, 32)}
 OPSET, IR_VERSION = 18, 9
 
 
@@ -25,16 +23,16 @@ def read_run(folder) -> nn.Module:
         if not (folder / name).is_file():
             raise Error(f"{folder} has no {name}; expected a folder of `minirewind prune`, or runs/NAME in a folder of "
                         f"`minirewind compare`")
-    about = described(folder / "run.json")
+    path = folder / "run.json"
+    about = described(path)
     if "network" not in about:
-        about = described(folder.absolute().parent.parent / "study.json")
-    dataset = about.get("dataset")
-    shape = about.get("input_shape") or SHAPES.get(str(dataset))
-    if shape is None:
-        raise Error(f"{folder}: what images of {dataset!r} look like is not known here; load the state in Python "
-                    f"and write it by sparse.save")
-    classes = about.get("classes") or (100 if dataset == "cifar100" else 10)
-    model = models.build(about["network"], input_shape=shape, classes=classes)
+        path = folder.absolute().parent.parent / "study.json"
+        about = described(path)
+    try:
+        model = models.build(about["network"], input_shape=about["input_shape"], classes=about["classes"])
+    except KeyError as reason:
+        raise Error(f"{path} does not say {reason} of the network; load the state in Python and write it by "
+                    f"sparse.save") from reason
     state, _ = files.read_state(folder / "state.npz")
     vectors = nn.pack(model)
     if state.weights.shape != vectors.weights.shape or state.statistics.shape != vectors.statistics.shape:

@@ -1,6 +1,7 @@
 """Facts about the pruned network as a fast program, as a small file, and for other programs."""
 
 import functools
+import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -440,6 +441,10 @@ def test_a_run_of_a_comparison_can_be_exported(tmp_path, capsys):
     assert command("export", folder, "--out", tmp_path / "network.npz") == 0
     assert prune.density(sparse.load(tmp_path / "network.npz").vectors.mask,
                          export.read_run(folder).vectors.prunable) == pytest.approx(0.512, abs=1e-3)
+    whole = json.loads((tmp_path / "study.json").read_text())
+    (tmp_path / "study.json").write_text(json.dumps({name: whole[name] for name in ("network", "input_shape")}))
+    assert command("export", folder) == 2
+    assert "study.json does not say 'classes' of the network" in capsys.readouterr().err
     (tmp_path / "study.json").unlink()
     assert command("export", folder) == 2
     assert "study.json" in capsys.readouterr().err
