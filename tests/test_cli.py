@@ -1,5 +1,6 @@
 """Facts about the command line."""
 
+import functools
 import os
 import signal
 import subprocess
@@ -207,8 +208,9 @@ def test_ctrl_c_leaves_a_usable_folder_and_the_same_command_continues(tmp_path):
     command = [sys.executable, "-m", "minirewind", "compare", "--out", str(tmp_path), "--recipe.steps", "60",
                "--seeds", "1", "--rounds", "1", "2", "3", "--workers", "2"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)     # a job in the background ignores it
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               start_new_session=True)
+                               start_new_session=True, preexec_fn=heard)
     until = time.monotonic() + 240                  # kernels may have to be compiled first
     while len(list(tmp_path.glob("runs/seed*"))) < 5 and time.monotonic() < until:
         time.sleep(0.01)
