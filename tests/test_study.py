@@ -1,5 +1,6 @@
 """Facts about studies: the settings, the graph, the rows."""
 
+import concurrent.futures as futures
 import contextlib
 import csv
 import dataclasses
@@ -381,6 +382,21 @@ def test_pruning_to_a_target_in_a_folder_equals_the_library_call_and_continues(t
 def test_own_data_is_loaded_once_whatever_object_holds_it():
     first, again = (work.bench(work.job_of(tiny(data=tiny_data()), "anywhere", "cpu")) for _ in range(2))
     assert first is again
+
+
+def test_a_crew_that_is_gone_ends_the_study_though_its_calls_never_end(tmp_path, monkeypatch):
+    class Nobody(futures.Executor):
+        def submit(self, fn, /, *args, **kwargs):
+            return futures.Future()
+
+    def sizes():
+        yield 2
+        raise Error("all gone")
+
+    counted = sizes()
+    monkeypatch.setattr(driver, "dask", lambda address: driver.Crew(Nobody, lambda: next(counted)))
+    with pytest.raises(Error, match="all gone"):
+        study.run(tiny(seeds=1), tmp_path / "out", dask="somewhere", progress=False)
 
 
 # --- Files -----------------------------------------------------------------------------------------------------------

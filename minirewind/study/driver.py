@@ -24,8 +24,8 @@ from .work import Job
 @dataclass
 class Crew:
     """Who runs the nodes: `make` makes an executor, and makes it anew where that broke; `size` is how many calls it
-    takes side by side, now; `stop` ends at once what it is doing; `close` lets it go at the end. A call is one node, or
-    up to `together` nodes of as many steps, side by side on a GPU.
+    takes side by side, now, or an Error if nobody is there any more; `stop` ends at once what it is doing; `close` lets
+    it go at the end. A call is one node, or up to `together` nodes of as many steps, side by side on a GPU.
     """
 
     make: Callable[[], futures.Executor]
@@ -167,7 +167,8 @@ def drive(crew: Crew, job: Job, graph: Graph, nodes: list[Node], bar: Progress, 
     try:
         while queue or running:
             try:
-                while queue and len(running) < crew.size():
+                room = crew.size()                      # also when nothing is to be given out: who is gone says so here
+                while queue and len(running) < room:
                     group = queue.take_group(crew.together)
                     bar.show([*itertools.chain(*running.values()), *group])
                     inside = {"report": bar.within} if isinstance(executor, Serial) else {}     # others leave a file
