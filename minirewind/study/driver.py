@@ -20,6 +20,8 @@ from .graph import Graph, Node
 from .progress import Progress, Publisher
 from .work import Job
 
+GONE = "the Dask scheduler is gone; what is done is kept, and the same command continues it"
+
 
 @dataclass
 class Crew:
@@ -106,9 +108,12 @@ def dask(address: str) -> Crew:
 
     def size() -> int:
         if client.status != "running":
-            raise Error("the Dask scheduler is gone; what is done is kept, and the same command continues it")
+            raise Error(GONE)
         if time.monotonic() - asked[0] > 1:
-            asked[:] = time.monotonic(), len(client.nthreads())     # workers come and go
+            try:
+                asked[:] = time.monotonic(), len(client.nthreads())     # workers come and go
+            except OSError as reason:                                   # it went at this very moment
+                raise Error(GONE) from reason
         return int(asked[1])
 
     return Crew(lambda: client.get_executor(pure=False), size, close=client.close, lost=(KilledWorker,))
@@ -200,7 +205,7 @@ def drive(crew: Crew, job: Job, graph: Graph, nodes: list[Node], bar: Progress, 
                 executor = crew.make()
             publish()
     except futures.CancelledError as reason:
-        raise Error("the Dask scheduler is gone; what is done is kept, and the same command continues it") from reason
+        raise Error(GONE) from reason
     except BaseException:
         crew.stop(executor)
         raise
